@@ -1,0 +1,122 @@
+"""Low-frequency tokens: which square of the dense grid each one stands for, and its average."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Levels = tuple[tuple[int, float], ...]  # (tokens per side of a cell, least distance to the edit in tokens)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one size that hold at least one dropped token."""
+
+    factor: int  # tokens per side
+    index: Tensor  # (k,) long: row-major index in the grid of cells, sorted
+    mass: Tensor  # (k,) float: dropped tokens in the cell
+
+
+def cell_grid(rows: int, columns: int, factor: int) -> tuple[int, int]:
+    """Rows and columns of cells that cover the token grid; the last ones may reach over its edge."""
+    return -(-rows // factor), -(-columns // factor)
+
+
+def _per_cell(tokens: Tensor, factor: int) -> Tensor:
+    """(rows, columns) -> (cell rows, cell columns, factor * factor), padded with zeros."""
+    rows, columns = tokens.shape
+    down, across = cell_grid(rows, columns, factor)
+    padded = F.pad(tokens, (0, across * factor - columns, 0, down * factor - rows))
+    return padded.reshape(down, factor, across, factor).permute(0, 2, 1, 3).reshape(down, across, -1)
+
+
+def _spread(cells: Tensor, factor: int, rows: int, columns: int) -> Tensor:
+    """The value of its cell for each token: (cell rows, cell columns) -> (rows, columns)."""
+    return cells.repeat_interleave(factor, 0).repeat_interleave(factor, 1)[:rows, :columns]
+
+
+def cell_factors(distance: Tensor, levels: Levels) -> Tensor:
+    """Cell size for each token: (rows, columns) int, a quadtree that coarsens with distance from the edit.
+
+    The largest factor wins whose whole cell is at least its least distance away; the smallest factor takes the
+    rest. Factors must divide one another (2, 4, 8).
+    """
+    rows, columns = distance.shape
+    ordered = sorted(levels)
+    factors = torch.full((rows, columns), ordered[0][0])
+    for factor, least in ordered[1:]:
+        nearest = _per_cell(distance + 1, factor)  # zero marks the padding
+        nearest = torch.where(nearest == 0, torch.inf, nearest).amin(-1) - 1
+        factors = torch.where(_spread(nearest >= least, factor, rows, columns), factor, factors)
+    return factors
+
+
+def choose_cells(kept: Tensor, factors: Tensor) -> tuple[Cells, ...]:
+    """The cells that stand for the tokens which are not kept; both arguments (rows, columns)."""
+    chosen = []
+    for factor in factors.unique().tolist():
+        dropped = _per_cell((~kept & (factors == factor)).float(), factor).sum(-1).flatten()
+        index = dropped.nonzero()[:, 0]
+        if len(index):
+            chosen.append(Cells(factor, index, dropped[index]))
+    return tuple(chosen)
+
+
+def central_tokens(kept: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Native-strided alternative: one real token for each cell, the dropped one nearest to the cell's centre.
+
+    Returns (index of the token in the dense grid, mass), both (k,), sorted by index.
+    """
+    rows, columns = kept.shape
+    numbers = torch.arange(rows * columns).reshape(rows, columns)
+    found, masses = [], []
+    for cells in choose_cells(kept, factors):
+        f = cells.factor
+        steps = torch.arange(f) - (f - 1) / 2
+        from_centre = (steps[:, None].square() + steps[None, :].square()).flatten()
+        usable = _per_cell((~kept & (factors == f)).float(), f).reshape(-1, f * f)[cells.index] > 0
+        best = torch.where(usable, from_centre, torch.inf).argmin(-1)
+        found.append(_per_cell(numbers, f).reshape(-1, f * f)[cells.index].gather(1, best[:, None])[:, 0])
+        masses.append(cells.mass)
+    if not found:
+        return torch.zeros(0, dtype=torch.long), torch.zeros(0)
+    index, order = torch.cat(found).sort()
+    return index, torch.cat(masses)[order]
+
+
+def pool_tokens(tokens: Tensor, rows: int, columns: int, factor: int) -> Tensor:
+    """Mean over each cell of a value that every token has: (B, N, D) -> (B, cells, D). Exact at the border.
+
+    For positions this is the centre of the cell, in the model's own coordinates.
+    """
+    b, _, d = tokens.shape
+    full = tokens.reshape(b, rows, columns, d).permute(0, 3, 1, 2)
+    return _mean(full, torch.ones_like(full[:1, :1]), factor).flatten(2).transpose(1, 2).to(tokens.dtype)
+
+
+def pool_latent(latent: Tensor, known: Tensor, factor: int, noise: bool = False) -> Tensor:
+    """Downsample a latent by `factor`: (B, C, H, W) -> (B, C, ceil(H / f), ceil(W / f)).
+
+    known: (H, W) bool, latent pixels that count (what is being edited must not leak into its surroundings); where a
+    square has none, all of it counts. noise: sum / sqrt(count) instead of the mean, so that white noise keeps unit
+    variance and the low-frequency token sits at the true signal-to-noise ratio of the step.
+    """
+    weights = known.to(latent)[None, None]
+    none_known = F.max_pool2d(_pad(weights, factor), factor) == 0
+    fallback = none_known.to(latent).repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+    weights = torch.maximum(weights, fallback[..., : latent.shape[-2], : latent.shape[-1]])
+    return _mean(latent, weights, factor, power=0.5 if noise else 1.0)
+
+
+def _pad(x: Tensor, factor: int) -> Tensor:
+    return F.pad(x, (0, -x.shape[-1] % factor, 0, -x.shape[-2] % factor))
+
+
+def _mean(x: Tensor, weights: Tensor, factor: int, power: float = 1.0) -> Tensor:
+    """Weighted sum over `factor` squares, over the sum of weights to `power`."""
+    total = F.avg_pool2d(_pad(x * weights, factor), factor, divisor_override=1)
+    count = F.avg_pool2d(_pad(weights, factor), factor, divisor_override=1)
+    return total / count.clamp_min(1e-6) ** power

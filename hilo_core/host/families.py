@@ -1,0 +1,127 @@
+"""The table of model families: one row each. A family is recognised by its class, never by a file name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import HiLoError
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one model class lays out its tokens."""
+
+    name: str
+    model_class: str  # module:class of the diffusion model, as the host defines it
+    embedder: str  # attribute that turns positions into RoPE tables, or into a position table
+    checkpoints: str  # known to be of this family
+    text_first: bool = True  # the order of the joint sequence: text, image, references; or image, text
+    references: bool = False  # takes reference latents as more image tokens
+    dense_when: str = ""  # what makes a run dense, for the README
+    since: str = "0.3.75"  # host version
+    matches: Callable[[Any], bool] = lambda model: True  # further fields that must hold
+
+    def patch_size(self, model: Any) -> int:
+        """Latent pixels per token side."""
+        size = model.patch_size
+        return int(size if isinstance(size, int) else size[-1])
+
+    def padding(self, model: Any, tokens: int) -> int:
+        """Pad tokens that the model appends to so many image tokens."""
+        multiple = getattr(model, "pad_tokens_multiple", None)
+        return -tokens % multiple if multiple else 0
+
+    def hidden(self, model: Any) -> int:
+        """Width of the transformer, for the cost model."""
+        for field in ("hidden_size", "inner_dim", "dim"):
+            if hasattr(model, field):
+                return int(getattr(model, field))
+        return 3072
+
+
+def _axes(count: int) -> Callable[[Any], bool]:
+    return lambda model: len(model.params.axes_dim) == count
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "FLUX.1",
+        "comfy.ldm.flux.model:Flux",
+        "pe_embedder",
+        "FLUX.1 dev, schnell, Fill, Kontext, control LoRAs",
+        references=True,
+        matches=_axes(3),
+    ),
+    Family(
+        "FLUX.2",
+        "comfy.ldm.flux.model:Flux",
+        "pe_embedder",
+        "FLUX.2 dev, klein",
+        references=True,
+        matches=_axes(4),
+    ),
+    Family("Chroma", "comfy.ldm.chroma.model:Chroma", "pe_embedder", "Chroma1 HD, Base, Flash"),
+    Family(
+        "Qwen-Image",
+        "comfy.ldm.qwen_image.model:QwenImageTransformer2DModel",
+        "pe_embedder",
+        "Qwen-Image, Qwen-Image-Edit, 2509, 2511",
+        references=True,
+    ),
+    Family(
+        "Lumina 2 / Z-Image",
+        "comfy.ldm.lumina.model:NextDiT",
+        "rope_embedder",
+        "Lumina Image 2.0, Z-Image, Z-Image-Turbo, NetaYume",
+        dense_when="reference latents (Omni)",
+    ),
+    Family(
+        "SD3",
+        "comfy.ldm.modules.diffusionmodules.mmdit:OpenAISignatureMMDITWrapper",
+        "cropped_pos_embed",
+        "Stable Diffusion 3, 3.5 Medium, 3.5 Large",
+    ),
+    Family(
+        "HiDream",
+        "comfy.ldm.hidream.model:HiDreamImageTransformer2DModel",
+        "pe_embedder",
+        "HiDream-I1 Full, Dev, Fast",
+        text_first=False,
+        dense_when="HiDream-E1 (its source picture lies beside the target in one latent)",
+    ),
+    Family(
+        "HunyuanVideo",
+        "comfy.ldm.hunyuan_video.model:HunyuanVideo",
+        "pe_embedder",
+        "HunyuanImage 2.1, HunyuanVideo at one frame",
+        text_first=False,
+        dense_when="more than one frame; reference or guiding frames",
+    ),
+    Family(
+        "Wan",
+        "comfy.ldm.wan.model:WanModel",
+        "rope_embedder",
+        "Wan 2.1 and 2.2 text-to-video at one frame",
+        dense_when="more than one frame; reference latents",
+    ),
+)
+
+
+def class_path(model: Any) -> str:
+    """module:class of a model."""
+    return f"{type(model).__module__}:{type(model).__qualname__}"
+
+
+def find_family(model: Any) -> Family:
+    """The family of a diffusion model; HiLoError, saying what to do, if there is none."""
+    path = class_path(model)
+    for family in FAMILIES:
+        if family.model_class == path and family.matches(model):
+            return family
+    names = ", ".join(family.name for family in FAMILIES)
+    raise HiLoError(
+        f"HiLo-Token does not know this model ({path.split(':')[1]}). It works on diffusion transformers: {names}. "
+        "Remove the HiLo node for this model; UNets such as SD 1.5 and SDXL have no tokens to drop."
+    )

@@ -1,0 +1,118 @@
+"""What is known before sampling starts: the clean latent, where it may change, and the plan that follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import HiLoError
+from ..frequency import detail
+from ..grid import TokenGrid
+from ..mask import mask_to_tokens
+from ..plan import TokenPlan, TokenSettings, make_plan
+
+MOST = 0.9  # a strip longer than this share of the dense tokens is not worth its overhead
+
+
+class DenseRun(Exception):
+    """This run, or this call, has to be dense; the text is the reason that the user sees."""
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """A HILO_PLAN: what `HiLoTokenSelect` found out from the picture in pixels."""
+
+    settings: TokenSettings
+    edit: Tensor  # (rows, columns) bool, before dilation
+    detail: Tensor  # (rows, columns)
+    plan: TokenPlan  # as shown in the preview
+
+
+@dataclass(frozen=True)
+class Known:
+    """The clean picture and the plan of one run. Latents are (B, C, H, W), or (B, C, 1, H, W) for video models."""
+
+    latent: Tensor  # as the sampler has it, after process_latent_in
+    grid: TokenGrid
+    plan: TokenPlan
+    editable: Tensor | None  # (H, W) bool where there is no denoise mask: all else must stay the source
+
+
+def reference_like(conds: dict[str, list[dict[str, Any]]], shape: torch.Size) -> Tensor | None:
+    """The first reference latent, in any cond, that has the size of the target."""
+    for entries in conds.values():
+        for entry in entries:
+            for latent in entry.get("reference_latents") or ():
+                if latent.shape[-2:] == shape[-2:] and latent.shape[1] == shape[1]:
+                    return latent
+    return None
+
+
+def find_known(
+    model: Any,
+    latent: Tensor,
+    denoise_mask: Tensor | None,
+    conds: dict[str, list[dict[str, Any]]],
+    patch: int,
+    settings: TokenSettings,
+    request: PlanRequest | None,
+    text_lengths: set[int],
+) -> Known:
+    """Everything that follows from the sampler's inputs. Raises DenseRun with the reason, or HiLoError.
+
+    latent: before process_latent_in. denoise_mask: prepared to the latent's size, or None. text_lengths: numbers of
+    text tokens; a strip must not be as long, so that attention over text alone is told from attention over it.
+    """
+    if latent.ndim not in (4, 5) or (latent.ndim == 5 and latent.shape[2] != 1):
+        raise DenseRun("the latent has more than one frame")
+    grid = TokenGrid(*latent.shape[-2:], patch)
+    if denoise_mask is None and request is None:
+        raise DenseRun("no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLoTokenSelect")
+    if not torch.count_nonzero(latent) and denoise_mask is None:
+        reference = reference_like(conds, latent.shape)
+        if reference is None:
+            raise DenseRun("the latent is empty and no reference latent has its size, so the picture is not known")
+        latent = reference.to(latent).reshape(reference.shape[:2] + latent.shape[2:])
+    if torch.count_nonzero(latent):
+        latent = model.process_latent_in(latent)
+    if not torch.isfinite(latent).all():
+        raise HiLoError("The latent has NaN or infinite values. Check the VAE Encode before the sampler.")
+
+    edit, editable = _edit_tokens(denoise_mask, grid, request)
+    if not bool(edit.any()):
+        raise DenseRun("the mask is empty, nothing is to be generated")
+    wanted = request.settings if request else settings
+    score = request.detail if request else detail(latent.reshape(-1, 1, *latent.shape[-2:]).transpose(0, 1), *edit.shape, wanted.score)
+    plan = make_plan(edit, score, wanted)
+    while plan.count in text_lengths:
+        wanted = replace(wanted, multiple=wanted.multiple + 8)
+        plan = make_plan(edit, score, wanted)
+    if plan.count > MOST * plan.total and not plan.complete:
+        raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
+    return Known(latent, grid, plan, editable)
+
+
+def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> tuple[Tensor, Tensor | None]:
+    """Tokens that may change, and, without a denoise mask, the latent pixels that may."""
+    edit = torch.zeros(grid.height, grid.width, dtype=torch.bool)
+    editable = None
+    if request is not None:
+        if request.edit.shape != edit.shape:
+            rows, columns = request.edit.shape
+            raise HiLoError(
+                f"The plan is for {columns}x{rows} tokens, but the latent has {grid.width}x{grid.height}. "
+                "Give HiLoTokenSelect the picture that goes to the sampler."
+            )
+        edit |= request.edit
+        pixels = edit.repeat_interleave(grid.patch, 0).repeat_interleave(grid.patch, 1)
+        editable = pixels[: grid.latent_height, : grid.latent_width]
+    if mask is not None:
+        if not torch.isfinite(mask).all():
+            raise HiLoError("The noise mask has NaN or infinite values. Check the node that made it.")
+        pixels = mask.reshape(-1, *mask.shape[-2:])
+        edit |= mask_to_tokens(pixels, grid.height, grid.width, grid.patch)
+        editable = None
+    return edit, editable

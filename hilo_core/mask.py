@@ -1,0 +1,103 @@
+"""From a user's mask to the edit tokens: hygiene, coverage without loss, Euclidean dilation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from .errors import HiLoError
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+def check_mask(mask: Tensor) -> Tensor:
+    """Bring a mask to (B, H, W) float, or say what is wrong with it. Values outside 0..1 are clamped."""
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim == 4 and mask.shape[1] == 1:
+        mask = mask[:, 0]
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise HiLoError(f"The mask has shape {tuple(mask.shape)}; expected (batch, height, width).")
+    if not torch.isfinite(mask).all():
+        raise HiLoError("The mask has NaN or infinite values. Check the node that made it.")
+    return mask.float().clamp(0, 1)
+
+
+def clean_mask(
+    mask: Tensor, black: float = 0.04, white: float = 0.96, fill_holes: bool = True, drop_specks: int = 0
+) -> Tensor:
+    """Mask hygiene on (B, H, W), values 0..1. Grey edges between `black` and `white` stay: they are the feather.
+
+    black, white: values at most `black` become 0, values of at least `white` become 1 (a near-black mask is not an
+    edit, a near-white one is not a half-edit). fill_holes: regions enclosed by the edit become 1. drop_specks:
+    connected edits of fewer pixels than this become 0.
+    """
+    mask = check_mask(mask)
+    mask = torch.where(mask <= black, torch.zeros_like(mask), mask)
+    mask = torch.where(mask >= white, torch.ones_like(mask), mask)
+    if not fill_holes and drop_specks <= 1:
+        return mask
+    cleaned = []
+    for item in mask.cpu().numpy():
+        on = item > 0
+        if fill_holes:
+            item = np.where(ndimage.binary_fill_holes(on) & ~on, np.float32(1), item)
+        if drop_specks > 1:
+            labels, _ = ndimage.label(item > 0, _EIGHT_NEIGHBOURS)
+            small = np.bincount(labels.ravel()) < drop_specks
+            item = np.where(small[labels] & (labels > 0), np.float32(0), item)
+        cleaned.append(torch.from_numpy(np.ascontiguousarray(item, dtype=np.float32)))
+    return torch.stack(cleaned).to(mask.device)
+
+
+def mask_to_tokens(mask: Tensor, rows: int, columns: int, size: int | None = None) -> Tensor:
+    """Tokens that hold any pixel with mask > 0: (B, H, W) -> (rows, columns) bool on the CPU.
+
+    A token is in if any of its pixels may be denoised at any step, for any item of the batch, so nothing that can
+    change is ever dropped. size: pixels per token side; None spreads the mask evenly over the grid (a mask of
+    another resolution than the latent), rounding outwards.
+    """
+    on = (mask > 0).any(dim=0)
+    height, width = on.shape
+    if size is not None:
+        padded = F.pad(on, (0, max(columns * size - width, 0), 0, max(rows * size - height, 0)))
+        padded = padded[: rows * size, : columns * size]
+        return padded.reshape(rows, size, columns, size).any(dim=3).any(dim=1).cpu()
+    below = on.float().cumsum(0).cumsum(1)
+    table = F.pad(below, (1, 0, 1, 0)).cpu().double()  # summed-area table, (H + 1, W + 1)
+    top = torch.arange(rows) * height // rows
+    bottom = -(-(torch.arange(rows) + 1) * height // rows)
+    left = torch.arange(columns) * width // columns
+    right = -(-(torch.arange(columns) + 1) * width // columns)
+    area = table[bottom][:, right] - table[top][:, right] - table[bottom][:, left] + table[top][:, left]
+    return area > 0
+
+
+def distance_to(tokens: Tensor) -> Tensor:
+    """Euclidean distance, in tokens, of each token to the nearest True one; 0 inside, inf where there is none."""
+    if not bool(tokens.any()):
+        return torch.full(tokens.shape, float("inf"))
+    return torch.from_numpy(ndimage.distance_transform_edt(~tokens.cpu().numpy())).float()
+
+
+def dilate_tokens(tokens: Tensor, radius: float, relative: bool = False) -> Tensor:
+    """Euclidean dilation of (rows, columns) bool tokens.
+
+    radius: in tokens, or, with `relative`, in parts of each connected edit's equivalent radius sqrt(area / pi),
+    and then at least one token, so that a large edit gets a wide margin and a small one beside it a narrow one.
+    """
+    if radius <= 0 or not bool(tokens.any()):
+        return tokens.clone()
+    if not relative:
+        return distance_to(tokens) <= radius + 1e-4
+    labels, count = ndimage.label(tokens.cpu().numpy(), _EIGHT_NEIGHBOURS)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    radii = np.maximum(1.0, np.round(4 * radius * np.sqrt(areas / np.pi)) / 4)
+    grown = torch.zeros_like(tokens)
+    for value in np.unique(radii[1:]):
+        edits = torch.from_numpy((radii[labels] == value) & (labels > 0))
+        grown |= distance_to(edits) <= value + 1e-4
+    return grown

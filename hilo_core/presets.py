@@ -1,0 +1,62 @@
+"""Settings with a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .cells import Levels
+from .errors import HiLoError
+from .plan import TokenSettings
+from .schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Token settings, schedule and bias strength."""
+
+    tokens: TokenSettings
+    schedule: Schedule
+    bias: float = 1.0  # 1: a low-frequency token weighs what it stands for; 0: no bias
+    off: bool = False
+    meaning: str = ""
+
+
+LEVELS: dict[str, Levels] = {
+    "pyramid": ((2, 0.0), (4, 4.0), (8, 24.0)),
+    "2x2": ((2, 0.0),),
+    "4x4": ((4, 0.0),),
+    "8x8": ((8, 0.0),),
+    "none": (),
+}  # by the name that the nodes show
+
+PRESETS: dict[str, Preset] = {
+    "balanced": Preset(
+        TokenSettings(levels=LEVELS["pyramid"]),
+        Schedule(first=0.05),
+        meaning="Fine context next to the edit, coarser with distance, 5 % detail tokens. One dense step in twenty.",
+    ),
+    "quality": Preset(
+        TokenSettings(amount=0.4, max_high=0.1, levels=((2, 0.0), (4, 12.0))),
+        Schedule(first=0.12),
+        meaning="Twice the detail tokens, wider fine context, and a dense first step in eight.",
+    ),
+    "fast": Preset(
+        TokenSettings(amount=0.1, max_high=0.015, levels=((2, 0.0), (4, 2.0), (8, 8.0))),
+        Schedule(),
+        meaning="Few detail tokens, coarse context, no dense step.",
+    ),
+    "paper": Preset(
+        TokenSettings(rule="ratio", amount=0.1, max_high=1.0, nearness=0.0, levels=LEVELS["4x4"]),
+        Schedule(),
+        bias=0.0,
+        meaning="The three token sets of the paper: edit, 10 % of highest frequency, 4x4 low-frequency, no bias.",
+    ),
+    "off": Preset(TokenSettings(), Schedule(), off=True, meaning="Exactly the dense model."),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name; HiLoError if there is none."""
+    if name not in PRESETS:
+        raise HiLoError(f"Unknown preset '{name}'. Use one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]

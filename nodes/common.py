@@ -1,0 +1,42 @@
+"""What the nodes share: types, input checks, words."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..hilo_core import HiLoError
+from ..hilo_core.presets import PRESETS
+
+CATEGORY = "HiLo-Token"
+HiLoPlan = io.Custom("HILO_PLAN")
+PRESET_TOOLTIP = "How much is kept.\n" + "\n".join(f"{name}: {preset.meaning}" for name, preset in PRESETS.items())
+
+
+def advanced(kind: Any, *args: Any, **kwargs: Any) -> Any:
+    """An input that newer front ends fold away; older hosts do not know the word and show it."""
+    if "advanced" in inspect.signature(kind.Input.__init__).parameters:
+        kwargs["advanced"] = True
+    return kind.Input(*args, **kwargs)
+
+
+def check_image(image: Tensor) -> Tensor:
+    """(B, H, W, 3) from (B, H, W, 1, 3 or 4): grey is repeated, alpha is dropped. HiLoError on anything else."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise HiLoError(f"The image has shape {tuple(image.shape)}; expected (batch, height, width, 3).")
+    if not torch.isfinite(image).all():
+        raise HiLoError("The image has NaN or infinite values. Check the node that made it.")
+    return image.expand(*image.shape[:3], 3) if image.shape[-1] == 1 else image[..., :3]
+
+
+def same_size(image: Tensor, mask: Tensor) -> None:
+    """HiLoError unless (B, H, W, C) and (B, H, W) match."""
+    if image.shape[1:3] != mask.shape[1:3]:
+        (h, w), (mh, mw) = image.shape[1:3], mask.shape[1:3]
+        raise HiLoError(f"The mask is {mw}x{mh} px, the image {w}x{h} px. Resize the mask to the image, or use its own.")
+    if mask.shape[0] not in (1, image.shape[0]) and image.shape[0] != 1:
+        raise HiLoError(f"There are {mask.shape[0]} masks for {image.shape[0]} images. Give one mask, or one for each image.")

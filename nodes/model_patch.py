@@ -1,0 +1,69 @@
+"""HiLoModelPatch: the one node that is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..hilo_core.host.known import PlanRequest
+from ..hilo_core.host.patch import Patch, patch_model
+from ..hilo_core.host.report import RunReport
+from ..hilo_core.presets import PRESETS, preset as preset_named
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced
+
+
+class HiLoModelPatch(io.ComfyNode):
+    """MODEL in, MODEL out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="HiLoModelPatch",
+            display_name="HiLo Model Patch",
+            category=CATEGORY,
+            description="Makes masked sampling faster: the model sees the edit, the detail near it, and a coarse picture of "
+            "the rest. Put it between the model loader and the sampler; it takes the mask from the sampler's latent.",
+            inputs=[
+                io.Model.Input("model", tooltip="Any supported diffusion transformer, with LoRAs and other patches on it."),
+                io.Combo.Input("preset", options=list(PRESETS), default="balanced", tooltip=PRESET_TOOLTIP),
+                HiLoPlan.Input("plan", optional=True,
+                               tooltip="From HiLo Token Select; overrides the preset's token choice. Needed where the latent has "
+                                       "no noise mask (edit models with an empty latent)."),
+                advanced(io.Int, "dense_first", default=-1, min=-1, max=1000,
+                         tooltip="Dense steps at the start. More is closer to the dense result, and slower. -1: as the preset says."),
+                advanced(io.Int, "dense_last", default=-1, min=-1, max=1000,
+                         tooltip="Dense steps at the end. -1: as the preset says."),
+                advanced(io.Int, "dense_every", default=-1, min=-1, max=1000,
+                         tooltip="A dense step every so many steps in between. 0: none. -1: as the preset says."),
+                advanced(io.Float, "mass_bias", default=-1.0, min=-1.0, max=2.0, step=0.05,
+                         tooltip="Strength of the attention bias that makes a low-frequency token weigh what it stands for. "
+                                 "1 is right, 0 is none. -1: as the preset says."),
+            ],
+            outputs=[io.Model.Output("patched", display_name="model", tooltip="For the sampler or the guider.")],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, preset: str, plan: PlanRequest | None = None, dense_first: int = -1, dense_last: int = -1,
+                dense_every: int = -1, mass_bias: float = -1.0) -> io.NodeOutput:
+        """Run the node."""
+        chosen = preset_named(preset)
+        given = {name: value for name, value in (("first", dense_first), ("last", dense_last), ("every", dense_every)) if value >= 0}
+        chosen = replace(chosen, schedule=replace(chosen.schedule, **given))
+        if mass_bias >= 0:
+            chosen = replace(chosen, bias=mass_bias)
+        return io.NodeOutput(patch_model(model, Patch(chosen, plan, _tell(cls.hidden.unique_id))))
+
+
+def _tell(node_id: str | None):
+    """Show a run's summary on the node."""
+
+    def tell(report: RunReport) -> None:
+        from server import PromptServer
+
+        if node_id is not None and getattr(PromptServer, "instance", None) is not None:
+            PromptServer.instance.send_progress_text(report.line(), node_id)
+
+    return tell

@@ -1,0 +1,118 @@
+"""HiLoTokenSelect: the token plan of a picture, shown before anything is sampled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..hilo_core import HiLoError
+from ..hilo_core.cost import ModelShape
+from ..hilo_core.frequency import SCORES, detail, luma
+from ..hilo_core.host.families import find_family
+from ..hilo_core.host.known import PlanRequest
+from ..hilo_core.mask import check_mask, clean_mask, mask_to_tokens
+from ..hilo_core.plan import RULES, TokenSettings, make_plan
+from ..hilo_core.presets import LEVELS, PRESETS, preset
+from ..hilo_core.render import describe, token_map
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_image, same_size
+
+AS_PRESET = "as preset"
+
+
+class HiLoTokenSelect(io.ComfyNode):
+    """Picture and mask to plan."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="HiLoTokenSelect",
+            display_name="HiLo Token Select",
+            category=CATEGORY,
+            description="Decides from the picture which tokens the model sees, and shows them before sampling.",
+            inputs=[
+                io.Image.Input("image", tooltip="The picture that goes to the sampler, at its size."),
+                io.Mask.Input("mask", tooltip="What is to be generated, of the picture's size."),
+                io.Combo.Input("preset", options=[n for n in PRESETS if n != "off"], default="balanced", tooltip=PRESET_TOOLTIP),
+                io.Float.Input(
+                    "speedup", default=0.0, min=0.0, max=20.0, step=0.1,
+                    tooltip="Wanted speed-up of a step; the plan spends the tokens that leaves as well as it can. 0: as the preset says.",
+                ),
+                advanced(io.Float, "dilation", default=2.0, min=0.0, max=64.0, step=0.5,
+                         tooltip="Tokens around the edit that are kept whole. Less than 2 risks a seam; more costs speed."),
+                advanced(io.Combo, "dilation_mode", options=["tokens", "relative"], default="tokens",
+                         tooltip="relative: in parts of each edit's radius instead of in tokens."),
+                advanced(io.Combo, "score", options=list(SCORES), default=SCORES[0],
+                         tooltip="How local detail is measured."),
+                advanced(io.Combo, "rule", options=[AS_PRESET, *RULES], default=AS_PRESET,
+                         tooltip="energy: tokens that hold this share of all detail. ratio: this share of all tokens. "
+                                 "threshold: every token above this score."),
+                advanced(io.Float, "amount", default=0.25, min=0.0, max=10.0, step=0.01,
+                         tooltip="The share, ratio or score of the rule. Not used with 'as preset'."),
+                advanced(io.Float, "nearness", default=0.5, min=0.0, max=1.0, step=0.05,
+                         tooltip="0: detail alone decides. 1: nearness to the edit alone."),
+                advanced(io.Combo, "low", options=[AS_PRESET, *LEVELS], default=AS_PRESET,
+                         tooltip="Size of low-frequency tokens. pyramid: coarser with distance. none: drop the rest (not advised)."),
+                advanced(io.Boolean, "native", default=False,
+                         tooltip="Low-frequency tokens are real tokens at a stride instead of averages. Try it where a model blurs."),
+                advanced(io.Int, "budget", default=0, min=0, max=262144,
+                         tooltip="The most tokens to use. 0: no limit. The edit is kept in any case."),
+                io.Model.Input("model", optional=True, tooltip="For the predicted speed-up of this model. Not changed."),
+            ],
+            outputs=[
+                HiLoPlan.Output("plan", tooltip="For HiLo Model Patch."),
+                io.Image.Output("map", tooltip="The tokens over the picture."),
+                io.String.Output("text", tooltip="The tokens in numbers."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image: Tensor, mask: Tensor, preset: str, speedup: float, dilation: float = 2.0,
+                dilation_mode: str = "tokens", score: str = SCORES[0], rule: str = AS_PRESET, amount: float = 0.25,
+                nearness: float = 0.5, low: str = AS_PRESET, native: bool = False, budget: int = 0, model=None) -> io.NodeOutput:
+        """Run the node."""
+        image, mask = check_image(image), clean_mask(check_mask(mask), fill_holes=False)
+        same_size(image, mask)
+        if not bool(mask.any()):
+            raise HiLoError("The mask is empty: paint what is to change.")
+        settings = _settings(preset, dilation, dilation_mode, score, rule, amount, nearness, low, native, budget)
+        rows, columns = -(-image.shape[1] // 16), -(-image.shape[2] // 16)
+        shape = ModelShape()
+        if model is not None:
+            network = model.model.diffusion_model
+            shape = ModelShape(find_family(network).hidden(network))
+        if speedup > 1:
+            fitting = shape.tokens_for(speedup, rows * columns)
+            settings = replace(settings, budget=min(fitting, settings.budget or fitting))
+        edit = mask_to_tokens(mask, rows, columns, 16)
+        found = detail(luma(image), rows, columns, settings.score)
+        plan = make_plan(edit, found, settings)
+        picture = token_map(image[0], plan)
+        text = describe(plan, shape)
+        request = PlanRequest(settings, edit, found, plan)
+        return io.NodeOutput(request, picture[None], text, ui=_Preview(picture[None], text, cls))
+
+
+class _Preview(ui.PreviewImage):
+    """Picture and text under the node."""
+
+    def __init__(self, image: torch.Tensor, text: str, cls: type[io.ComfyNode]) -> None:
+        super().__init__(image, cls=cls)
+        self.text = text
+
+    def as_dict(self) -> dict:
+        """For the front end."""
+        return super().as_dict() | {"text": (self.text,)}
+
+
+def _settings(name: str, dilation: float, mode: str, score: str, rule: str, amount: float, nearness: float,
+              low: str, native: bool, budget: int) -> TokenSettings:
+    base = preset(name).tokens
+    base = replace(base, dilation=dilation, dilation_relative=mode == "relative", score=score, nearness=nearness,
+                   native=native, budget=budget)
+    if rule != AS_PRESET:
+        base = replace(base, rule=rule, amount=amount, max_high=1.0)
+    return base if low == AS_PRESET else replace(base, levels=LEVELS[low])

@@ -1,0 +1,193 @@
+"""Small, randomly initialised models on the host's own classes, one for each family."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_base
+import comfy.model_patcher
+import comfy.sample
+import comfy.samplers
+import comfy.supported_models
+import torch
+from comfy.ldm.chroma.model import ChromaParams
+from comfy.ldm.flux.model import FluxParams
+
+
+@dataclass(frozen=True)
+class Small:
+    """One small model and what its sampler needs."""
+
+    family: str
+    build: Callable[[], Any]
+    channels: int
+    cond: Callable[[int], tuple[torch.Tensor, dict]]  # text length -> cross attention, extras
+    video: bool = False
+    references: bool = False
+    even: bool = False  # the host's own dense model fails on latents that are no multiple of the patch
+
+    def allowed(self, height: int, width: int) -> tuple[int, int]:
+        """The size, or the next smaller one that the dense model takes."""
+        return (height // 2 * 2, width // 2 * 2) if self.even else (height, width)
+
+
+def _finish(config: Any, unet: dict, make: Callable[[Any], Any]) -> Any:
+    config = config(unet)
+    config.set_inference_dtype(torch.float32, None)
+    config.custom_operations = None
+    torch.manual_seed(1)
+    model = make(config).eval()
+    for name, parameter in model.diffusion_model.named_parameters():
+        parameter.data.normal_(1.0 if "norm" in name and parameter.ndim == 1 else 0.0, 0.05)
+    for buffer in model.diffusion_model.buffers():
+        if buffer.is_floating_point():
+            buffer.normal_(0, 0.5)
+    return model.requires_grad_(False)
+
+
+def _flux_unet(**changes: Any) -> dict:
+    unet = dict(image_model="flux", in_channels=16, out_channels=16, vec_in_dim=32, context_in_dim=48, hidden_size=128,
+                mlp_ratio=2.0, num_heads=1, depth=1, depth_single_blocks=2, axes_dim=[16, 56, 56], theta=10000,
+                patch_size=2, qkv_bias=True, guidance_embed=True)  # fmt: skip
+    unet |= changes
+    if "txt_ids_dims" in {field.name for field in dataclasses.fields(FluxParams)}:
+        unet.setdefault("txt_ids_dims", [3] if len(unet["axes_dim"]) == 4 else [])
+    return unet
+
+
+def flux(**changes: Any) -> Any:
+    """FLUX.1 dev; in_channels=96 makes it Fill, 32 a control model."""
+    return _finish(comfy.supported_models.Flux, _flux_unet(**changes), lambda c: comfy.model_base.Flux(c))
+
+
+def flux2() -> Any:
+    unet = _flux_unet(image_model="flux2", in_channels=128, out_channels=128, vec_in_dim=None, axes_dim=[32, 32, 32, 32],
+                      theta=2000, patch_size=1, qkv_bias=False, global_modulation=True, mlp_silu_act=True,
+                      ops_bias=False, default_ref_method="index", ref_index_scale=10.0, mlp_ratio=3.0)  # fmt: skip
+    return _finish(comfy.supported_models.Flux2, unet, lambda c: comfy.model_base.Flux2(c))
+
+
+def chroma() -> Any:
+    unet = dict(image_model="chroma", in_channels=64, out_channels=64, context_in_dim=48, hidden_size=128, mlp_ratio=2.0,
+                num_heads=1, depth=19, depth_single_blocks=38, axes_dim=[16, 56, 56], theta=10000, patch_size=2, qkv_bias=True,
+                in_dim=64, out_dim=128, hidden_dim=64, n_layers=1)  # fmt: skip
+    fields = {field.name for field in dataclasses.fields(ChromaParams)}
+    unet |= {name: value for name, value in {"txt_ids_dims": [], "vec_in_dim": None}.items() if name in fields}
+    return _finish(comfy.supported_models.Chroma, unet, lambda c: comfy.model_base.Chroma(c))
+
+
+def qwen() -> Any:
+    unet = dict(image_model="qwen_image", in_channels=64, out_channels=16, num_layers=2, attention_head_dim=128,
+                num_attention_heads=1, joint_attention_dim=48)  # fmt: skip
+    return _finish(comfy.supported_models.QwenImage, unet, lambda c: comfy.model_base.QwenImage(c))
+
+
+def lumina(**changes: Any) -> Any:
+    unet = dict(image_model="lumina2", patch_size=2, in_channels=16, dim=128, n_layers=2, n_refiner_layers=1, n_heads=2,
+                n_kv_heads=1, qk_norm=True, cap_feat_dim=48, axes_dims=[32, 16, 16], axes_lens=[300, 512, 512],
+                rope_theta=10000.0, ffn_dim_multiplier=1.0)  # fmt: skip
+    return _finish(comfy.supported_models.Lumina2, unet | changes, lambda c: comfy.model_base.Lumina2(c))
+
+
+def z_image() -> Any:
+    return lumina(dim=256, n_heads=4, n_kv_heads=4, z_image_modulation=True, time_scale=1000.0, pad_tokens_multiple=32)
+
+
+def sd3() -> Any:
+    unet = dict(image_model=None, in_channels=16, patch_size=2, depth=2, input_size=None, adm_in_channels=32, num_patches=48 * 48,
+                pos_embed_max_size=48, qk_norm="rms", x_block_self_attn_layers=[0],
+                context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 48, "out_features": 128}})  # fmt: skip
+    unet.pop("image_model")
+    return _finish(comfy.supported_models.SD3, unet, lambda c: comfy.model_base.SD3(c))
+
+
+def hidream() -> Any:
+    unet = dict(image_model="hidream", patch_size=2, in_channels=16, out_channels=16, num_layers=1, num_single_layers=1,
+                attention_head_dim=128, num_attention_heads=1, caption_channels=[48, 40], text_emb_dim=32,
+                num_routed_experts=2, num_activated_experts=1, axes_dims_rope=[64, 32, 32], max_resolution=[128, 128],
+                llama_layers=[0, 1])  # fmt: skip
+    return _finish(comfy.supported_models.HiDream, unet, lambda c: comfy.model_base.HiDream(c))
+
+
+def hunyuan() -> Any:
+    unet = dict(image_model="hunyuan_video", in_channels=16, out_channels=16, vec_in_dim=32, context_in_dim=48, hidden_size=128,
+                mlp_ratio=2.0, num_heads=1, depth=1, depth_single_blocks=1, axes_dim=[16, 56, 56], theta=256,
+                patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=True, byt5=False, meanflow=False,
+                use_cond_type_embedding=False, vision_in_dim=None, meanflow_sum=False)  # fmt: skip
+    fields = {field.name for field in dataclasses.fields(comfy.ldm.hunyuan_video.model.HunyuanVideoParams)}
+    unet = {k: v for k, v in unet.items() if k in fields or k == "image_model"}
+    return _finish(comfy.supported_models.HunyuanVideo, unet, lambda c: comfy.model_base.HunyuanVideo(c))
+
+
+def wan() -> Any:
+    unet = dict(image_model="wan2.1", model_type="t2v", patch_size=(1, 2, 2), text_len=512, in_dim=16, dim=128, ffn_dim=128,
+                freq_dim=64, text_dim=48, out_dim=16, num_heads=1, num_layers=2)  # fmt: skip
+    return _finish(comfy.supported_models.WAN21_T2V, unet, lambda c: comfy.model_base.WAN21(c))
+
+
+def _plain(length: int) -> tuple[torch.Tensor, dict]:
+    return torch.randn(1, length, 48), {"pooled_output": torch.randn(1, 32)}
+
+
+def _pooled(length: int) -> tuple[torch.Tensor, dict]:
+    return torch.randn(1, length, 48), {"pooled_output": torch.randn(1, 32)}
+
+
+def _hidream_cond(length: int) -> tuple[torch.Tensor, dict]:
+    return torch.randn(1, length, 48), {"pooled_output": torch.randn(1, 32), "conditioning_llama3": torch.randn(1, 2, 9, 40)}
+
+
+SMALL = (
+    Small("FLUX.1", flux, 16, _pooled, references=True),
+    Small("FLUX.2", flux2, 128, _plain, references=True),
+    Small("Chroma", chroma, 16, _plain),
+    Small("Qwen-Image", qwen, 16, _plain, video=True, references=True),
+    Small("Lumina 2 / Z-Image", lumina, 16, _plain),
+    Small("Lumina 2 / Z-Image", z_image, 16, _plain),
+    Small("SD3", sd3, 16, _pooled),
+    Small("HiDream", hidream, 16, _hidream_cond),
+    Small("HunyuanVideo", hunyuan, 16, _pooled, video=True, even=True),
+    Small("Wan", wan, 16, _plain, video=True),
+)
+
+
+def patcher(model: Any) -> comfy.model_patcher.ModelPatcher:
+    """A ModelPatcher on the CPU, or on the GPU if there is one."""
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(model.to(device), load_device=device, offload_device=torch.device("cpu"))
+
+
+@dataclass
+class Case:
+    """One masked edit."""
+
+    latent: torch.Tensor
+    mask: torch.Tensor | None
+    positive: list
+    negative: list
+    noise: torch.Tensor
+
+    def sample(self, model: Any, steps: int = 4, cfg: float = 1.0, sampler: str = "euler", scheduler: str = "simple",
+               denoise: float = 1.0) -> torch.Tensor:
+        """Through the host's own sampler."""
+        torch.manual_seed(5)
+        return comfy.sample.sample(model, self.noise, steps, cfg, sampler, scheduler, self.positive, self.negative, self.latent,
+                                   denoise=denoise, noise_mask=self.mask, seed=3, disable_pbar=True)
+
+
+def case(small: Small, height: int = 20, width: int = 28, batch: int = 1, edit: tuple[int, int, int, int] = (4, 10, 6, 14)) -> Case:
+    """A random latent, a box mask (top, bottom, left, right in latent pixels), conditionings of two lengths."""
+    torch.manual_seed(2)
+    frames = (1,) if small.video else ()
+    latent = torch.randn(batch, small.channels, *frames, height, width)
+    mask = torch.zeros(1, 1, height, width)
+    top, bottom, left, right = edit
+    mask[..., top:bottom, left:right] = 1
+    conds = []
+    for length in (7, 7):
+        text, extras = small.cond(length)
+        conds.append([[text, dict(extras)]])
+    return Case(latent, mask, conds[0], conds[1], torch.randn_like(latent))

@@ -1,0 +1,74 @@
+"""Each family on the host's real class: exact when everything is kept, the outside untouched when not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hilo_core.errors import HiLoError
+from hilo_core.host.families import FAMILIES, find_family
+from hilo_core.host.patch import Patch, patch_model
+from hilo_core.presets import preset
+from hilo_core.schedule import Schedule
+
+from .models import SMALL, case, patcher
+
+BALANCED = replace(preset("balanced"), schedule=Schedule())
+ALL = replace(BALANCED, tokens=replace(BALANCED.tokens, dilation=1000.0))
+IDS = [f"{s.family}-{s.build.__name__}" for s in SMALL]
+
+
+@pytest.fixture(scope="module", params=SMALL, ids=IDS)
+def small(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(small):
+    return patcher(small.build())
+
+
+def test_recognised(small, model):
+    assert find_family(model.model.diffusion_model).name == small.family
+
+
+@pytest.mark.parametrize(("height", "width", "batch", "cfg"), [(20, 28, 1, 1.0), (21, 27, 2, 3.0)])
+def test_all_kept_is_dense(small, model, height, width, batch, cfg):
+    height, width = small.allowed(height, width)
+    edit = case(small, height, width, batch)
+    dense = edit.sample(model, cfg=cfg)
+    assert torch.isfinite(dense).all()
+    kept = edit.sample(patch_model(model, Patch(ALL)), cfg=cfg)
+    assert (kept - dense).abs().max().item() == 0.0
+    assert (edit.sample(model, cfg=cfg) - dense).abs().max().item() == 0.0, "the patch leaked into the model"
+
+
+@pytest.mark.parametrize(("height", "width", "batch", "cfg"), [(32, 40, 1, 1.0), (33, 37, 2, 3.0)])
+def test_compressed_leaves_outside(small, model, run_log, height, width, batch, cfg):
+    height, width = small.allowed(height, width)
+    edit = case(small, height, width, batch)
+    dense = edit.sample(model, cfg=cfg)
+    out = edit.sample(patch_model(model, Patch(BALANCED)), cfg=cfg)
+    outside = (edit.mask == 0).reshape(1, 1, *[1] * (out.ndim - 4), height, width).expand_as(out)
+    assert torch.isfinite(out).all()
+    assert (out - dense)[outside].abs().max().item() == 0.0
+    assert (out - dense)[~outside].abs().max().item() > 0.0
+    assert "4 compressed steps" in run_log()[-1], run_log()
+
+
+def test_bias_changes_only_compressed_runs(small, model):
+    edit = case(small, 32, 40)
+    without = edit.sample(patch_model(model, Patch(replace(BALANCED, bias=0.0))))
+    with_bias = edit.sample(patch_model(model, Patch(BALANCED)))
+    assert (without - with_bias).abs().max().item() > 0.0
+
+
+def test_every_row_is_tested():
+    assert {f.name for f in FAMILIES} == {s.family for s in SMALL}
+
+
+def test_unet_is_refused():
+    with pytest.raises(HiLoError, match="does not know this model"):
+        find_family(torch.nn.Linear(2, 2))

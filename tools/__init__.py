@@ -1,0 +1,1 @@
+"""Set-up and helpers for developers; not shipped to users."""

