@@ -44,7 +44,7 @@ class HiLoMaskDilate(io.ComfyNode):
             ],
             outputs=[
                 io.Mask.Output("clean", display_name="mask", tooltip="The cleaned mask: use it as the noise mask."),
-                io.Mask.Output("dilated", tooltip="Grown to whole tokens: what the model will see at full resolution."),
+                io.Mask.Output("dilated", display_name="dilated", tooltip="Grown to whole tokens: what the model will see at full resolution."),
             ],
         )  # fmt: skip
 

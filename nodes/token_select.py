@@ -63,9 +63,9 @@ class HiLoTokenSelect(io.ComfyNode):
                 io.Model.Input("model", optional=True, tooltip="For the predicted speed-up of this model. Not changed."),
             ],
             outputs=[
-                HiLoPlan.Output("plan", tooltip="For HiLo Model Patch."),
-                io.Image.Output("map", tooltip="The tokens over the picture."),
-                io.String.Output("text", tooltip="The tokens in numbers."),
+                HiLoPlan.Output("plan", display_name="plan", tooltip="For HiLo Model Patch."),
+                io.Image.Output("map", display_name="map", tooltip="The tokens over the picture."),
+                io.String.Output("text", display_name="text", tooltip="The tokens in numbers."),
             ],
         )  # fmt: skip
 
