@@ -54,7 +54,7 @@ class HiLoModelPatch(io.ComfyNode):
         chosen = replace(chosen, schedule=replace(chosen.schedule, **given))
         if mass_bias >= 0:
             chosen = replace(chosen, bias=mass_bias)
-        return io.NodeOutput(patch_model(model, Patch(chosen, plan, _tell(cls.hidden.unique_id))))
+        return io.NodeOutput(patch_model(model, Patch(chosen, plan, _tell(cls.hidden.unique_id if cls.hidden else None))))
 
 
 def _tell(node_id: str | None):

@@ -14,8 +14,6 @@ from ..grid import TokenGrid
 from ..mask import mask_to_tokens
 from ..plan import TokenPlan, TokenSettings, make_plan
 
-MOST = 0.9  # a strip longer than this share of the dense tokens is not worth its overhead
-
 
 class DenseRun(Exception):
     """This run, or this call, has to be dense; the text is the reason that the user sees."""
@@ -60,11 +58,13 @@ def find_known(
     settings: TokenSettings,
     request: PlanRequest | None,
     text_lengths: set[int],
+    longest: float,
 ) -> Known:
     """Everything that follows from the sampler's inputs. Raises DenseRun with the reason, or HiLoError.
 
     latent: before process_latent_in. denoise_mask: prepared to the latent's size, or None. text_lengths: numbers of
     text tokens; a strip must not be as long, so that attention over text alone is told from attention over it.
+    longest: share of the dense tokens above which a strip is not worth its overhead.
     """
     if latent.ndim not in (4, 5) or (latent.ndim == 5 and latent.shape[2] != 1):
         raise DenseRun("the latent has more than one frame")
@@ -90,7 +90,7 @@ def find_known(
     while plan.count in text_lengths:
         wanted = replace(wanted, multiple=wanted.multiple + 8)
         plan = make_plan(edit, score, wanted)
-    if plan.count > MOST * plan.total and not plan.complete:
+    if plan.count > longest * plan.total:
         raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
     return Known(latent, grid, plan, editable)
 

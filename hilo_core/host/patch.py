@@ -30,6 +30,7 @@ class Patch:
     preset: Preset
     request: PlanRequest | None = None
     on_report: Callable[[RunReport], None] = lambda report: None
+    longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
 
 
 def patch_model(model: Any, patch: Patch) -> Any:
@@ -101,7 +102,7 @@ def _make_run(guider: Any, patch: Patch, family: Family, positions: AnyPositions
     if not torch.count_nonzero(noise):
         raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
     known = find_known(model, latent.to(device), denoise_mask, guider.conds, family.patch_size(model.diffusion_model),
-                       patch.preset.tokens, patch.request, _text_lengths(guider.conds))
+                       patch.preset.tokens, patch.request, _text_lengths(guider.conds), patch.longest)
     levels = [float(s) for s in sigmas]
     dense = patch.preset.schedule.dense(len(levels) - 1)
     return Run(model, family, positions, known, noise.to(device), levels, dense, patch.preset.bias, Stopwatch(device))

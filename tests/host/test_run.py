@@ -1,0 +1,238 @@
+"""One sampling run through the host: samplers, batches, denoise, masks, references; exact, isolated, honest."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from dataclasses import replace
+
+import comfy.samplers
+import pytest
+import torch
+from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
+
+from hilo_core.errors import HiLoError
+from hilo_core.frequency import detail
+from hilo_core.host.known import PlanRequest
+from hilo_core.host.patch import Patch, patch_model
+from hilo_core.host.report import RunReport
+from hilo_core.mask import mask_to_tokens
+from hilo_core.plan import make_plan
+from hilo_core.presets import preset
+from hilo_core.schedule import Schedule
+
+from .models import SMALL, case, flux, patcher
+
+FLUX = SMALL[0]
+QWEN = next(s for s in SMALL if s.family == "Qwen-Image")
+BALANCED = replace(preset("balanced"), schedule=Schedule())
+ALL = replace(BALANCED, tokens=replace(BALANCED.tokens, dilation=1000.0))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return patcher(flux())
+
+
+@pytest.fixture(scope="module")
+def fill():
+    return patcher(flux(in_channels=96))
+
+
+def outside_of(edit, out):
+    return (edit.mask == 0).expand_as(out)
+
+
+@pytest.mark.parametrize("sampler", [s for s in comfy.samplers.KSampler.SAMPLERS if "bh2" not in s])
+def test_every_sampler(model, sampler):
+    """All kept equals dense and the outside stays, for each sampler of the host."""
+    edit = case(FLUX, 24, 32)
+    dense = edit.sample(model, steps=3, sampler=sampler)
+    assert (edit.sample(patch_model(model, Patch(ALL, longest=1.0)), steps=3, sampler=sampler) - dense).abs().max().item() == 0.0
+    out = edit.sample(patch_model(model, Patch(BALANCED)), steps=3, sampler=sampler)
+    assert torch.isfinite(out).all()
+    rounding = 1e-5 if sampler == "dpm_adaptive" else 0.0  # its step sizes follow the whole picture
+    assert (out - dense)[outside_of(edit, out)].abs().max().item() <= rounding
+
+
+@pytest.mark.parametrize("scheduler", comfy.samplers.KSampler.SCHEDULERS)
+def test_every_scheduler(model, scheduler):
+    edit = case(FLUX, 24, 32)
+    dense = edit.sample(model, steps=3, scheduler=scheduler)
+    out = edit.sample(patch_model(model, Patch(BALANCED)), steps=3, scheduler=scheduler)
+    assert (out - dense)[outside_of(edit, out)].abs().max().item() == 0.0
+
+
+@pytest.mark.parametrize(("height", "width", "batch", "cfg", "denoise"),
+                         [(2, 2, 1, 1.0, 1.0), (17, 33, 1, 1.0, 0.6), (24, 32, 4, 2.0, 1.0), (65, 19, 2, 1.0, 0.3)])  # fmt: skip
+def test_sizes_batches_denoise(fill, height, width, batch, cfg, denoise):
+    edit = case(FLUX, height, width, batch, edit=(0, 2, 0, 2))
+    edit.mask[..., height // 2, width // 2] = 0.5  # a grey edge
+    for cond in (*edit.positive, *edit.negative):
+        cond[1]["concat_latent_image"] = edit.latent
+        cond[1]["concat_mask"] = torch.nn.functional.interpolate(edit.mask, scale_factor=8)
+    dense = edit.sample(fill, cfg=cfg, denoise=denoise)
+    assert (edit.sample(patch_model(fill, Patch(ALL, longest=1.0)), cfg=cfg, denoise=denoise) - dense).abs().max().item() == 0.0
+    out = edit.sample(patch_model(fill, Patch(BALANCED)), cfg=cfg, denoise=denoise)
+    assert torch.isfinite(out).all()
+    assert not outside_of(edit, out).any() or (out - dense)[outside_of(edit, out)].abs().max().item() == 0.0
+
+
+def test_masks_of_a_batch(model):
+    """One mask for each item; the strip holds the union, each item's outside stays."""
+    edit = case(FLUX, 32, 32, batch=2)
+    edit.mask = torch.zeros(2, 1, 32, 32)
+    edit.mask[0, :, 2:8, 2:8] = 1
+    edit.mask[1, :, 20:26, 20:30] = 1
+    dense = edit.sample(model)
+    out = edit.sample(patch_model(model, Patch(BALANCED)))
+    assert (out - dense)[outside_of(edit, out)].abs().max().item() == 0.0
+
+
+def test_differential_diffusion(model, run_log):
+    edit = case(FLUX, 32, 40)
+    edit.mask[..., 4:10, 6:14] = torch.linspace(0.1, 1, 8)
+    differential = DifferentialDiffusion.execute(model).args[0]
+    dense = edit.sample(differential)
+    assert (edit.sample(patch_model(differential, Patch(ALL, longest=1.0))) - dense).abs().max().item() == 0.0
+    out = edit.sample(patch_model(differential, Patch(BALANCED)))
+    assert (out - dense)[outside_of(edit, out)].abs().max().item() == 0.0
+    assert "compressed steps" in run_log()[-1]
+
+
+def test_schedule_is_followed(model, run_log):
+    edit = case(FLUX, 32, 40)
+    dense = edit.sample(model)
+    out = edit.sample(patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=1, last=1)))))
+    assert "2 dense + 2 compressed steps" in run_log()[-1]
+    nearer = (out - dense).abs().mean()
+    assert nearer < (edit.sample(patch_model(model, Patch(BALANCED))) - dense).abs().mean()
+    assert (edit.sample(patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=99))))) - dense).abs().max() == 0
+    assert "no compressed step" in run_log()[-1]
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda e: setattr(e, "mask", None), "no mask"),
+    (lambda e: e.mask.zero_(), "mask is empty"),
+    (lambda e: e.mask.fill_(1)[..., 0, 0:2].zero_(), None),
+    (lambda e: e.mask.zero_()[..., :29, :].fill_(1), "too many to gain"),
+    (lambda e: setattr(e, "noise", torch.zeros_like(e.noise)), "adds no noise"),
+])  # fmt: skip
+def test_dense_with_its_reason(model, run_log, change, words):
+    edit = case(FLUX, 32, 40)
+    change(edit)
+    dense = edit.sample(model)
+    assert (edit.sample(patch_model(model, Patch(BALANCED))) - dense).abs().max().item() == 0.0
+    if words:
+        assert "dense run" in run_log()[-1] and words in run_log()[-1]
+
+
+@pytest.mark.parametrize("field", ["mask", "latent"])
+def test_nan_is_an_error(model, field):
+    edit = case(FLUX, 32, 40)
+    getattr(edit, field)[..., 0, 0] = float("nan")
+    with pytest.raises(HiLoError, match="NaN"):
+        edit.sample(patch_model(model, Patch(BALANCED)))
+
+
+def request_for(edit, height, width, settings=BALANCED.tokens, box=(64, 160, 96, 224)):
+    """A HILO_PLAN as HiLoTokenSelect makes it."""
+    mask = torch.zeros(1, height * 8, width * 8)
+    mask[:, box[0] : box[1], box[2] : box[3]] = 1
+    rows, columns = -(-height // 2), -(-width // 2)
+    tokens, found = mask_to_tokens(mask, rows, columns, 16), detail(torch.rand(1, 1, height * 8, width * 8), rows, columns)
+    return PlanRequest(settings, tokens, found, make_plan(tokens, found, settings))
+
+
+@pytest.mark.parametrize("small", [s for s in SMALL if s.references and s.channels == 16], ids=lambda s: s.family)
+@pytest.mark.parametrize("method", [None, "offset", "index", "uxo", "index_timestep_zero", "negative_index"])
+@pytest.mark.parametrize("extra", [False, True])
+def test_references_and_empty_latent(small, method, extra, run_log):
+    """Edit models: no noise mask, an empty latent, the source as a reference. The outside becomes the source."""
+    network = patcher(small.build())
+    edit = case(small, 32, 40)
+    source, edit.latent, edit.mask = edit.latent, torch.zeros_like(edit.latent), None
+    references = [source] + ([torch.randn(1, 16, *source.shape[2:-2], 20, 22)] if extra else [])
+    for cond in (*edit.positive, *edit.negative):
+        cond[1]["reference_latents"] = references
+        if method:
+            cond[1]["reference_latents_method"] = method
+    plan = request_for(edit, 32, 40)
+    every = replace(plan, settings=ALL.tokens, edit=torch.ones_like(plan.edit))
+    dense = edit.sample(network, cfg=2.0)
+    assert (edit.sample(patch_model(network, Patch(ALL, every, longest=1.0)), cfg=2.0) - dense).abs().max().item() == 0.0
+    out = edit.sample(patch_model(network, Patch(BALANCED, plan)), cfg=2.0)
+    assert "4 compressed steps" in run_log()[-1]
+    changed = plan.edit.repeat_interleave(2, 0).repeat_interleave(2, 1).reshape(1, 1, *[1] * (out.ndim - 4), 32, 40).expand_as(out)
+    assert (out - source)[~changed].abs().max().item() < 1e-5
+    assert (out - source)[changed].abs().mean().item() > 0.01
+
+
+def test_empty_latent_without_its_source_is_dense(model, run_log):
+    edit = case(FLUX, 32, 40)
+    edit.latent, edit.mask = torch.zeros_like(edit.latent), None
+    edit.sample(patch_model(model, Patch(BALANCED, request_for(edit, 32, 40))))
+    assert "no reference latent has its size" in run_log()[-1]
+
+
+def test_plan_of_another_size_is_an_error(model):
+    with pytest.raises(HiLoError, match="20x16 tokens, but the latent has 20x10"):
+        case(FLUX, 20, 40).sample(patch_model(model, Patch(BALANCED, request_for(None, 32, 40))))
+
+
+def test_runs_do_not_see_each_other(model):
+    first, second = case(FLUX, 32, 40), case(FLUX, 28, 24, edit=(10, 20, 3, 9))
+    patched = patch_model(model, Patch(BALANCED))
+    alone = first.sample(patched)
+    second.sample(patched)
+    assert torch.equal(first.sample(patched), alone)
+
+
+def test_last_patch_counts_and_off_is_off(model):
+    edit = case(FLUX, 32, 40)
+    dense, once = edit.sample(model), edit.sample(patch_model(model, Patch(BALANCED)))
+    twice = patch_model(patch_model(model, Patch(preset("fast"))), Patch(BALANCED))
+    assert torch.equal(edit.sample(twice), once)
+    off = patch_model(twice, Patch(preset("off")))
+    assert torch.equal(edit.sample(off), dense)
+    assert not off.object_patches and not any(off.wrappers.get(kind, {}).get("hilo_token") for kind in off.wrappers)
+
+
+def test_interrupt_leaves_nothing(model):
+    edit = case(FLUX, 32, 40)
+    dense = edit.sample(model)
+    patched = patch_model(model, Patch(BALANCED))
+
+    class Stop(Exception):
+        pass
+
+    def interrupt(*_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        comfy.sample.sample(patched, edit.noise, 4, 1.0, "euler", "simple", edit.positive, edit.negative, edit.latent,
+                            noise_mask=edit.mask, seed=3, disable_pbar=True, callback=interrupt)
+    assert "hilo_token" not in patched.model_options["transformer_options"]
+    embedder = patched.object_patches["diffusion_model.pe_embedder"]
+    assert embedder.replayed is None and embedder.recorded is None
+    assert torch.equal(edit.sample(model), dense)
+
+
+def test_run_state_is_freed(model):
+    edit = case(FLUX, 32, 40)
+    tokens = weakref.ref(edit.noise)
+    patched = patch_model(model, Patch(BALANCED))
+    edit.sample(patched)
+    del edit
+    gc.collect()
+    assert tokens() is None, "the patch holds a tensor of a finished run"
+
+
+def test_report(model):
+    reports: list[RunReport] = []
+    case(FLUX, 32, 40).sample(patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=1)), on_report=reports.append)))
+    (report,) = reports
+    assert report.dense_steps == 1 and report.compressed_steps == 3 and report.total == 320
+    assert sum(report.counts.values()) == report.kept < report.total
+    assert report.dense_seconds > 0 and report.compressed_seconds > 0 and not report.predicted
+    assert report.speedup == pytest.approx(4 / (1 + 3 * report.compressed_seconds / report.dense_seconds))
