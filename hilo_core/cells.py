@@ -57,12 +57,17 @@ def cell_factors(distance: Tensor, levels: Levels) -> Tensor:
 def choose_cells(kept: Tensor, factors: Tensor) -> tuple[Cells, ...]:
     """The cells that stand for the tokens which are not kept; both arguments (rows, columns)."""
     chosen = []
-    for factor in factors.unique().tolist():
+    for factor in sorted(set(factors.flatten().tolist())):
         dropped = _per_cell((~kept & (factors == factor)).float(), factor).sum(-1).flatten()
         index = dropped.nonzero()[:, 0]
         if len(index):
             chosen.append(Cells(factor, index, dropped[index]))
     return tuple(chosen)
+
+
+def cell_plan(rows: int, columns: int, factor: int) -> tuple[Cells, ...]:
+    """Cells of one size over a whole grid of which no token is kept."""
+    return choose_cells(torch.zeros(rows, columns, dtype=torch.bool), torch.full((rows, columns), factor))
 
 
 def central_tokens(kept: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:

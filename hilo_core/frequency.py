@@ -30,7 +30,10 @@ def detail(picture: Tensor, rows: int, columns: int, score: str = "spatial frequ
     if not torch.isfinite(picture).all():
         raise HiLoError("The picture has NaN or infinite values. Check the node that made it.")
     picture = picture.float()
-    height, width = max(rows, -(-picture.shape[-2] // rows) * rows), max(columns, -(-picture.shape[-1] // columns) * columns)
+    height, width = (
+        max(rows, -(-picture.shape[-2] // rows) * rows),
+        max(columns, -(-picture.shape[-1] // columns) * columns),
+    )
     picture = F.pad(picture, (0, width - picture.shape[-1], 0, height - picture.shape[-2]), mode="replicate")
     contrast = picture.std(dim=(-2, -1), correction=0).mean(dim=1).clamp_min(1e-6)  # (B,)
     energy = _RESPONSES[score](picture, (height // rows, width // columns))  # (B, C, rows, columns)

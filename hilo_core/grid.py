@@ -39,6 +39,11 @@ class TokenGrid:
         """All tokens of the dense grid."""
         return self.height * self.width
 
+    def pixels(self, tokens: Tensor) -> Tensor:
+        """Each latent pixel's value of its token: (rows, columns) -> (H, W)."""
+        full = tokens.repeat_interleave(self.patch, 0).repeat_interleave(self.patch, 1)
+        return full[: self.latent_height, : self.latent_width]
+
 
 def to_tokens(latent: Tensor, grid: TokenGrid) -> Tensor:
     """Cut a latent into tokens: (B, C, H, W) -> (B, N, C, p, p), row by row.

@@ -44,6 +44,12 @@ class TokenPlan:
     mass: Tensor  # (n,) float: dense tokens that each strip token stands for; sums to rows * columns with cells
     note: str = ""  # what a user should know, e.g. a budget that could not be met
 
+    @classmethod
+    def of_cells(cls, rows: int, columns: int, cells: tuple[Cells, ...]) -> TokenPlan:
+        """A plan that keeps no token of its own: a picture seen from afar."""
+        none = torch.zeros(0, dtype=torch.long)
+        return cls(rows, columns, none, none, cells, torch.cat([c.mass for c in cells]))
+
     @property
     def total(self) -> int:
         """Tokens of the dense grid."""
@@ -90,7 +96,9 @@ def _plan(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPlan:
     order = priority.flatten().argsort(descending=True, stable=True)[: int((~core).sum())]
     kept = core.clone()
     kept.view(-1)[order[: _high_count(detail, core, order, settings)]] = True
-    factors = cell_factors(distance, settings.levels) if settings.levels else torch.ones_like(distance, dtype=torch.long)
+    factors = (
+        cell_factors(distance, settings.levels) if settings.levels else torch.ones_like(distance, dtype=torch.long)
+    )
     kept = _round_up(kept, factors, order, settings)
     return _assemble(core, kept, factors, settings)
 
@@ -146,7 +154,7 @@ def _assemble(core: Tensor, kept: Tensor, factors: Tensor, settings: TokenSettin
     elif settings.levels:
         cells = choose_cells(kept, factors)
         mass = torch.cat([mass, *(c.mass for c in cells)])
-    return TokenPlan(*core.shape, index, kind, cells, mass)
+    return TokenPlan(core.shape[0], core.shape[1], index, kind, cells, mass)
 
 
 def _plan_for_budget(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPlan:
@@ -166,8 +174,11 @@ def _plan_for_budget(edit: Tensor, detail: Tensor, settings: TokenSettings) -> T
     low, high, best = 0.0, 1.0, rich(0.0)
     if best.count > settings.budget:
         edits = int((best.kind == EDIT).sum())
-        return replace(best, note=f"The edit with its surroundings needs {best.count} tokens ({edits} in the edit), "
-                                  f"more than the budget of {settings.budget}. The edit is kept whole.")
+        return replace(
+            best,
+            note=f"The edit with its surroundings needs {best.count} tokens ({edits} in the edit), "
+            f"more than the budget of {settings.budget}. The edit is kept whole.",
+        )
     for _ in range(12):
         middle = (low + high) / 2
         plan = rich(middle)

@@ -23,17 +23,30 @@ def gather(tokens: Tensor, plan: TokenPlan) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def low_tokens(latent: Tensor, known: Tensor, grid: TokenGrid, plan: TokenPlan, noise: bool = False) -> Tensor:
+def low_tokens(
+    latent: Tensor,
+    known: Tensor,
+    grid: TokenGrid,
+    plan: TokenPlan,
+    small: dict[int, Tensor] | None = None,
+    noise: bool = False,
+) -> Tensor:
     """Tokens of the downsampled latent for the plan's cells: (B, C, H, W) -> (B, cells, C, p, p).
 
-    known: (H, W) bool, latent pixels that are not being edited. noise: keep unit variance (see `pool_latent`).
+    known: (H, W) bool, latent pixels that are not being edited. small: latents of the downsampled *picture* by
+    factor, used instead for cells that no edit touches. noise: keep unit variance (see `pool_latent`).
     """
-    parts = []
+    parts = [latent.new_zeros(latent.shape[0], 0, latent.shape[1], grid.patch, grid.patch)]
     for cells in plan.cells:
-        small = pool_latent(latent, known, cells.factor, noise)
-        parts.append(to_tokens(small, TokenGrid(*small.shape[-2:], grid.patch))[:, cells.index])
-    if not parts:
-        return latent.new_zeros(latent.shape[0], 0, latent.shape[1], grid.patch, grid.patch)
+        pooled = pool_latent(latent, known, cells.factor, noise)
+        coarse = TokenGrid(pooled.shape[-2], pooled.shape[-1], grid.patch)
+        tokens = to_tokens(pooled, coarse)
+        if small and cells.factor in small:
+            picture = to_tokens(small[cells.factor].to(latent), coarse)
+            touched = pool_latent((~known).to(latent)[None, None], torch.ones_like(known), cells.factor) > 0
+            touched_tokens = to_tokens(touched.to(latent), coarse).amax(dim=(2, 3, 4), keepdim=True) > 0
+            tokens = torch.where(touched_tokens, tokens, picture)
+        parts.append(tokens[:, cells.index])
     return torch.cat(parts, dim=1)
 
 
@@ -44,15 +57,12 @@ def compress(latent: Tensor, low: Tensor, grid: TokenGrid, plan: TokenPlan) -> T
     return tokens.permute(0, 2, 3, 1, 4).reshape(b, c, p, n * p)
 
 
-def restore(strip: Tensor, background: Tensor, grid: TokenGrid, plan: TokenPlan, kinds: Tensor | None = None) -> Tensor:
+def restore(strip: Tensor, background: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
     """Put kept tokens back over a background: (B, C, p, n * p) and (B, C, H, W) -> (B, C, H, W).
 
-    kinds: bool over the kept tokens, which of them to put back; None means all. Low-frequency tokens are discarded.
+    Low-frequency tokens are discarded.
     """
     b, c, p, _ = strip.shape
     tokens = strip.reshape(b, c, p, -1, p).permute(0, 3, 1, 2, 4)[:, : len(plan.kept)]
-    index = plan.kept
-    if kinds is not None:
-        tokens, index = tokens[:, kinds], index[kinds]
     full = to_tokens(background.to(strip), grid)
-    return from_tokens(full.index_copy(1, index, tokens), grid)
+    return from_tokens(full.index_copy(1, plan.kept.to(strip.device), tokens), grid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ PACKAGES = (
 )  # fmt: skip
 SHORT_SIDE = 1088
 DEMO = "seeding_by_Clements_Engelhardt"
+VARIANT = re.compile(r"(_\d+x\d+|-l|-(Cold|Radioactive|Warm)-no-logo)$")  # one version of a picture is enough
 _log = logging.getLogger("lab.pictures")
 
 
@@ -47,15 +49,20 @@ def _shrink_all(source: Path, target: Path) -> None:
         # KDE keeps one picture in many sizes in a folder of its own, under the name of the size
         name = file.parents[2].name if file.stem[:1].isdigit() and "x" in file.stem else file.stem
         largest["sway" if name.startswith("Sway") else name] = file
+    seen: set[bytes] = set()
     for name, file in largest.items():
         with Image.open(file) as picture:
-            if min(picture.size) < 900:
+            if min(picture.size) < 900 or VARIANT.search(name):
                 continue
             picture = picture.convert("RGB")
+            tiny = np.asarray(picture.resize((32, 32)))
+            if tiny.std() < 1 or tiny.tobytes() in seen:  # one colour only, or the same picture under two names
+                continue
+            seen.add(tiny.tobytes())
             scale = SHORT_SIDE / min(picture.size)
             size = (round(picture.width * scale), round(picture.height * scale))
             picture.resize(size, Image.Resampling.LANCZOS).save(target / f"{name}.jpg", quality=93)
-    _log.info("%d photos", len(largest))
+    _log.info("%d photos", len(seen))
 
 
 def held_out(path: Path) -> bool:

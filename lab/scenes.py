@@ -72,11 +72,13 @@ def draw(seed: int, size: int = 512, kind: str | None = None) -> np.ndarray:
             if rng.random() < 0.4:
                 pen.ellipse((x - r, y - r * rng.uniform(0.4, 1), x + r, y + r), fill=fill)
             elif rng.random() < 0.5:
-                pen.polygon([tuple(rng.uniform(-r, r, 2) + (x, y)) for _ in range(4)], fill=fill)
+                pen.polygon([tuple(rng.uniform(-r, r, 2) + np.array((x, y))) for _ in range(4)], fill=fill)
             else:
                 pen.line((x, y, rng.uniform(0, size), rng.uniform(0, size)), fill=fill, width=int(rng.integers(2, 14)))
         if kind == "mirror":
-            picture.paste(picture.crop((0, 0, size // 2, size)).transpose(Image.Transpose.FLIP_LEFT_RIGHT), (size - size // 2, 0))
+            picture.paste(
+                picture.crop((0, 0, size // 2, size)).transpose(Image.Transpose.FLIP_LEFT_RIGHT), (size - size // 2, 0)
+            )
     elif kind == "text":
         font = ImageFont.load_default(int(rng.integers(size // 24, size // 8)))
         word = "".join(rng.choice(list("ABCDEFGHKLMNPRSTUVXYZ "), 24))

@@ -146,14 +146,28 @@ def main() -> None:
             _log.info("%.1f min, step %d, loss %.4f", elapsed / 60, step, loss_mean)
         if time.time() - last > 240:
             last = time.time()
-            torch.save({"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                        "step": step, "spent": elapsed}, checkpoint)
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "spent": elapsed,
+                },
+                checkpoint,
+            )
     psnr, mean, std = evaluate(average.module, held)
     export(average.module, mean, std)
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
-    facts = {"psnr_held_out_db": round(psnr, 2), "steps": step, "minutes": options.minutes, "latent_std": round(std, 3),
-             "device": device.type, "command": f"python -m lab.train_autoencoder --minutes {options.minutes:g}"}
+    facts = {
+        "psnr_held_out_db": round(psnr, 2),
+        "steps": step,
+        "minutes": options.minutes,
+        "latent_std": round(std, 3),
+        "device": device.type,
+        "command": f"python -m lab.train_autoencoder --minutes {options.minutes:g}",
+    }
     (results / "autoencoder.json").write_text(json.dumps(facts, indent=1) + "\n")
     _log.info("%s", facts)
 

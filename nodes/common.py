@@ -37,6 +37,10 @@ def same_size(image: Tensor, mask: Tensor) -> None:
     """HiLoError unless (B, H, W, C) and (B, H, W) match."""
     if image.shape[1:3] != mask.shape[1:3]:
         (h, w), (mh, mw) = image.shape[1:3], mask.shape[1:3]
-        raise HiLoError(f"The mask is {mw}x{mh} px, the image {w}x{h} px. Resize the mask to the image, or use its own.")
+        raise HiLoError(
+            f"The mask is {mw}x{mh} px, the image {w}x{h} px. Resize the mask to the image, or use its own."
+        )
     if mask.shape[0] not in (1, image.shape[0]) and image.shape[0] != 1:
-        raise HiLoError(f"There are {mask.shape[0]} masks for {image.shape[0]} images. Give one mask, or one for each image.")
+        raise HiLoError(
+            f"There are {mask.shape[0]} masks for {image.shape[0]} images. Give one mask, or one for each image."
+        )

@@ -49,14 +49,27 @@ class HiLoMaskDilate(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, mask: Tensor, dilation: float, mode: str, black: float = 0.04, white: float = 0.96,
-                fill_holes: bool = True, drop_specks: int = 16, token_size: int = 16) -> io.NodeOutput:
+    def execute(
+        cls,
+        mask: Tensor,
+        dilation: float,
+        mode: str,
+        black: float = 0.04,
+        white: float = 0.96,
+        fill_holes: bool = True,
+        drop_specks: int = 16,
+        token_size: int = 16,
+    ) -> io.NodeOutput:
         """Run the node."""
         clean = clean_mask(check_mask(mask), black, white, fill_holes, drop_specks)
         if not bool(clean.any()):
             raise HiLoError(
                 "The mask is empty"
-                + (" after cleaning: lower 'black' or 'drop_specks'." if bool((mask > 0).any()) else ": paint what is to change.")
+                + (
+                    " after cleaning: lower 'black' or 'drop_specks'."
+                    if bool((mask > 0).any())
+                    else ": paint what is to change."
+                )
             )
         height, width = clean.shape[1:]
         rows, columns = -(-height // token_size), -(-width // token_size)

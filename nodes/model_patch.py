@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from comfy_api.latest import io
@@ -9,7 +11,8 @@ from comfy_api.latest import io
 from ..hilo_core.host.known import PlanRequest
 from ..hilo_core.host.patch import Patch, patch_model
 from ..hilo_core.host.report import RunReport
-from ..hilo_core.presets import PRESETS, preset as preset_named
+from ..hilo_core.presets import PRESETS
+from ..hilo_core.presets import preset as preset_named
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced
 
 
@@ -46,24 +49,37 @@ class HiLoModelPatch(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model, preset: str, plan: PlanRequest | None = None, dense_first: int = -1, dense_last: int = -1,
-                dense_every: int = -1, mass_bias: float = -1.0) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        preset: str,
+        plan: PlanRequest | None = None,
+        dense_first: int = -1,
+        dense_last: int = -1,
+        dense_every: int = -1,
+        mass_bias: float = -1.0,
+    ) -> io.NodeOutput:
         """Run the node."""
         chosen = preset_named(preset)
-        given = {name: value for name, value in (("first", dense_first), ("last", dense_last), ("every", dense_every)) if value >= 0}
+        given = {
+            name: value
+            for name, value in (("first", dense_first), ("last", dense_last), ("every", dense_every))
+            if value >= 0
+        }
         chosen = replace(chosen, schedule=replace(chosen.schedule, **given))
         if mass_bias >= 0:
             chosen = replace(chosen, bias=mass_bias)
-        return io.NodeOutput(patch_model(model, Patch(chosen, plan, _tell(cls.hidden.unique_id if cls.hidden else None))))
+        return io.NodeOutput(
+            patch_model(model, Patch(chosen, plan, _tell(cls.hidden.unique_id if cls.hidden else None)))
+        )
 
 
-def _tell(node_id: str | None):
+def _tell(node_id: str | None) -> Callable[[RunReport], None]:
     """Show a run's summary on the node."""
 
     def tell(report: RunReport) -> None:
-        from server import PromptServer
-
-        if node_id is not None and getattr(PromptServer, "instance", None) is not None:
-            PromptServer.instance.send_progress_text(report.line(), node_id)
+        server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+        if node_id is not None and server is not None:
+            server.send_progress_text(report.line(), node_id)
 
     return tell

@@ -70,9 +70,23 @@ class HiLoTokenSelect(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image: Tensor, mask: Tensor, preset: str, speedup: float, dilation: float = 2.0,
-                dilation_mode: str = "tokens", score: str = SCORES[0], rule: str = AS_PRESET, amount: float = 0.25,
-                nearness: float = 0.5, low: str = AS_PRESET, native: bool = False, budget: int = 0, model=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        image: Tensor,
+        mask: Tensor,
+        preset: str,
+        speedup: float,
+        dilation: float = 2.0,
+        dilation_mode: str = "tokens",
+        score: str = SCORES[0],
+        rule: str = AS_PRESET,
+        amount: float = 0.25,
+        nearness: float = 0.5,
+        low: str = AS_PRESET,
+        native: bool = False,
+        budget: int = 0,
+        model=None,
+    ) -> io.NodeOutput:
         """Run the node."""
         image, mask = check_image(image), clean_mask(check_mask(mask), fill_holes=False)
         same_size(image, mask)
@@ -108,11 +122,28 @@ class _Preview(ui.PreviewImage):
         return super().as_dict() | {"text": (self.text,)}
 
 
-def _settings(name: str, dilation: float, mode: str, score: str, rule: str, amount: float, nearness: float,
-              low: str, native: bool, budget: int) -> TokenSettings:
+def _settings(
+    name: str,
+    dilation: float,
+    mode: str,
+    score: str,
+    rule: str,
+    amount: float,
+    nearness: float,
+    low: str,
+    native: bool,
+    budget: int,
+) -> TokenSettings:
     base = preset(name).tokens
-    base = replace(base, dilation=dilation, dilation_relative=mode == "relative", score=score, nearness=nearness,
-                   native=native, budget=budget)
+    base = replace(
+        base,
+        dilation=dilation,
+        dilation_relative=mode == "relative",
+        score=score,
+        nearness=nearness,
+        native=native,
+        budget=budget,
+    )
     if rule != AS_PRESET:
         base = replace(base, rule=rule, amount=amount, max_high=1.0)
     return base if low == AS_PRESET else replace(base, levels=LEVELS[low])

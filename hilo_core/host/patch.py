@@ -17,7 +17,7 @@ from .families import Family, find_family
 from .known import DenseRun, PlanRequest, find_known
 from .positions import AnyPositions, Positions, TablePositions
 from .report import RunReport, Stopwatch
-from .run import Run, flat
+from .run import Call, Run
 
 KEY = "hilo_token"
 _log = logging.getLogger("hilo-token")
@@ -30,6 +30,7 @@ class Patch:
     preset: Preset
     request: PlanRequest | None = None
     on_report: Callable[[RunReport], None] = lambda report: None
+    coarse_references: int = 0  # cell size for references of another size than the target; 0: whole
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
 
 
@@ -57,11 +58,19 @@ def patch_model(model: Any, patch: Patch) -> Any:
     return patched
 
 
-def _outer_sample(patch: Patch, family: Family, positions: AnyPositions) -> Callable:
+def _outer_sample(patch: Patch, family: Family, positions: AnyPositions) -> Callable[..., Any]:
     """Once for each sampling run: make its state, put it into the run's own options, report at the end."""
 
-    def outer_sample(executor: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
-                     *args: Any, **kwargs: Any) -> Any:
+    def outer_sample(
+        executor: Any,
+        noise: Any,
+        latent: Any,
+        sampler: Any,
+        sigmas: Any,
+        denoise_mask: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         guider, run = executor.class_obj, None
         try:
             run = _make_run(guider, patch, family, positions, noise, latent, sigmas, denoise_mask)
@@ -83,34 +92,75 @@ def _outer_sample(patch: Patch, family: Family, positions: AnyPositions) -> Call
     return outer_sample
 
 
-def _apply_model(executor: Any, x: Any, t: Any, c_concat: Any = None, c_crossattn: Any = None, control: Any = None,
-                 transformer_options: Any = None, **kwargs: Any) -> Any:
+def _apply_model(
+    executor: Any,
+    x: Any,
+    t: Any,
+    c_concat: Any = None,
+    c_crossattn: Any = None,
+    control: Any = None,
+    transformer_options: Any = None,
+    **kwargs: Any,
+) -> Any:
     """Every model call."""
     options = transformer_options or {}
     run = options.get(KEY)
     if run is None:
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-    return run.call(executor, x, t, c_concat, c_crossattn, control, options, kwargs)
+    return run.call(executor, Call(x, t, c_concat, c_crossattn, control, options, kwargs))
 
 
-def _make_run(guider: Any, patch: Patch, family: Family, positions: AnyPositions, noise: Any, latent: Any, sigmas: Any,
-              denoise_mask: Any) -> Run:
+def _make_run(
+    guider: Any,
+    patch: Patch,
+    family: Family,
+    positions: AnyPositions,
+    noise: Any,
+    latent: Any,
+    sigmas: Any,
+    denoise_mask: Any,
+) -> Run:
     patcher = guider.model_patcher
     model, device = patcher.model, patcher.load_device
     if denoise_mask is not None:
         denoise_mask = comfy.sampler_helpers.prepare_mask(denoise_mask, noise.shape, device)
     if not torch.count_nonzero(noise):
         raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
-    known = find_known(model, latent.to(device), denoise_mask, guider.conds, family.patch_size(model.diffusion_model),
-                       patch.preset.tokens, patch.request, _text_lengths(guider.conds), patch.longest)
+    known = find_known(
+        model,
+        latent.to(device),
+        denoise_mask,
+        guider.conds,
+        family.patch_size(model.diffusion_model),
+        patch.preset.tokens,
+        patch.request,
+        _text_lengths(guider.conds),
+        patch.longest,
+    )
     levels = [float(s) for s in sigmas]
     dense = patch.preset.schedule.dense(len(levels) - 1)
-    return Run(model, family, positions, known, noise.to(device), levels, dense, patch.preset.bias, Stopwatch(device))
+    return Run(
+        model,
+        family,
+        positions,
+        known,
+        noise.to(device),
+        levels,
+        dense,
+        patch.preset.bias,
+        patch.coarse_references,
+        Stopwatch(device),
+    )
 
 
 def _text_lengths(conds: dict[str, Any]) -> set[int]:
     """Lengths that attention over text alone may have."""
-    lengths = {entry["cross_attn"].shape[1] for entries in conds.values() for entry in entries if entry.get("cross_attn") is not None}
+    lengths = {
+        entry["cross_attn"].shape[1]
+        for entries in conds.values()
+        for entry in entries
+        if entry.get("cross_attn") is not None
+    }
     return lengths | {-(-length // 32) * 32 for length in lengths}
 
 

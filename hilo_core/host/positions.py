@@ -66,7 +66,7 @@ class TablePositions:
         """size: (H, W) latent pixels -> (1, N, D)."""
         if self.replayed is not None:
             return self.replayed.pop(0)
-        table = self.embedder(size, device=device)
+        table: Tensor = self.embedder(size, device=device)
         if self.recorded is not None:
             self.recorded.append(table)
         return table
@@ -85,10 +85,10 @@ def replaying(positions: AnyPositions, answers: list[Tensor]) -> Iterator[None]:
         positions.replayed = None
 
 
-def record(positions: AnyPositions, model: Any, call: tuple[Any, ...], options: dict[str, Any], kwargs: dict[str, Any]) -> list[Tensor]:
+def record(positions: AnyPositions, model: Any, call: Any) -> list[Tensor]:
     """The positions of a dense call, one tensor (B or 1, L, axes) for each time the model asks.
 
-    call: x, timestep, c_concat, c_crossattn of the host's `apply_model`. Costs the patch embedding of the picture.
+    call: the arguments of the host's `apply_model` (`run.Call`). Costs the patch embedding of the picture.
     """
 
     def stop_at_attention(attention: Any, *args: Any, **kw: Any) -> Any:
@@ -96,15 +96,15 @@ def record(positions: AnyPositions, model: Any, call: tuple[Any, ...], options: 
             raise _Stop
         return attention(*args, **kw)
 
-    quiet = {key: value for key, value in options.items() if key not in _CARRIED}
+    quiet = {key: value for key, value in call.options.items() if key not in _CARRIED}
     quiet["optimized_attention_override"] = stop_at_attention
     stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6; a compiled model must run eagerly here
     positions.recorded = []
     try:
         with stance("force_eager") if stance else contextlib.nullcontext():
-            model._apply_model(*call, None, quiet, **kwargs)
+            model._apply_model(call.x, call.t, call.concat, call.context, None, quiet, **call.kwargs)
     except _Stop:
         pass
     finally:
-        recorded, positions.recorded = positions.recorded, None
+        recorded, positions.recorded = positions.recorded or [], None
     return recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -46,9 +47,9 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._spans: dict[bool, list[tuple]] = {True: [], False: []}
+        self._spans: dict[bool, list[tuple[Any, Any]]] = {True: [], False: []}
 
-    def start(self):
+    def start(self) -> Any:
         """The mark that `stop` wants."""
         if self._cuda:
             event = torch.cuda.Event(enable_timing=True)
@@ -56,7 +57,7 @@ class Stopwatch:
             return event
         return time.perf_counter()
 
-    def stop(self, mark, dense: bool) -> None:
+    def stop(self, mark: Any, dense: bool) -> None:
         """Note the time since `mark` as that of one dense or compressed call."""
         self._spans[dense].append((mark, self.start()))
 
@@ -67,5 +68,5 @@ class Stopwatch:
             return None
         if self._cuda:
             spans[-1][1].synchronize()
-            return median(start.elapsed_time(stop) for start, stop in spans) / 1000
-        return median(stop - start for start, stop in spans)
+            return float(median(start.elapsed_time(stop) for start, stop in spans)) / 1000
+        return float(median(stop - start for start, stop in spans))

@@ -9,7 +9,7 @@ from comfy_api.latest import ComfyExtension, io
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from lab import demo_model  # noqa: E402
+from lab import demo_model
 
 
 class HiLoDemoModel(io.ComfyNode):

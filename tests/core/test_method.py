@@ -117,7 +117,11 @@ def test_bias_joins_masks():
     assert add_bias(None, bias, torch.float32) is bias
     allowed = torch.tensor([[True, False, True]])
     joined = add_bias(allowed, bias, torch.float32)
-    assert joined.shape == (1, 1, 1, 3) and joined[..., 1].item() < -1e30 and joined[..., 2].item() == pytest.approx(math.log(4))
+    assert (
+        joined.shape == (1, 1, 1, 3)
+        and joined[..., 1].item() < -1e30
+        and joined[..., 2].item() == pytest.approx(math.log(4))
+    )
     added = add_bias(torch.full((2, 3, 3), -1.0), bias, torch.float32)
     assert added.shape == (2, 1, 3, 3) and added[0, 0, 0, 1].item() == pytest.approx(math.log(2) - 1)
 

@@ -137,7 +137,10 @@ def _pooled(length: int) -> tuple[torch.Tensor, dict]:
 
 
 def _hidream_cond(length: int) -> tuple[torch.Tensor, dict]:
-    return torch.randn(1, length, 48), {"pooled_output": torch.randn(1, 32), "conditioning_llama3": torch.randn(1, 2, 9, 40)}
+    return torch.randn(1, length, 48), {
+        "pooled_output": torch.randn(1, 32),
+        "conditioning_llama3": torch.randn(1, 2, 9, 40),
+    }
 
 
 SMALL = (
@@ -170,15 +173,37 @@ class Case:
     negative: list
     noise: torch.Tensor
 
-    def sample(self, model: Any, steps: int = 4, cfg: float = 1.0, sampler: str = "euler", scheduler: str = "simple",
-               denoise: float = 1.0) -> torch.Tensor:
+    def sample(
+        self,
+        model: Any,
+        steps: int = 4,
+        cfg: float = 1.0,
+        sampler: str = "euler",
+        scheduler: str = "simple",
+        denoise: float = 1.0,
+    ) -> torch.Tensor:
         """Through the host's own sampler."""
         torch.manual_seed(5)
-        return comfy.sample.sample(model, self.noise, steps, cfg, sampler, scheduler, self.positive, self.negative, self.latent,
-                                   denoise=denoise, noise_mask=self.mask, seed=3, disable_pbar=True)
+        return comfy.sample.sample(
+            model,
+            self.noise,
+            steps,
+            cfg,
+            sampler,
+            scheduler,
+            self.positive,
+            self.negative,
+            self.latent,
+            denoise=denoise,
+            noise_mask=self.mask,
+            seed=3,
+            disable_pbar=True,
+        )
 
 
-def case(small: Small, height: int = 20, width: int = 28, batch: int = 1, edit: tuple[int, int, int, int] = (4, 10, 6, 14)) -> Case:
+def case(
+    small: Small, height: int = 20, width: int = 28, batch: int = 1, edit: tuple[int, int, int, int] = (4, 10, 6, 14)
+) -> Case:
     """A random latent, a box mask (top, bottom, left, right in latent pixels), conditionings of two lengths."""
     torch.manual_seed(2)
     frames = (1,) if small.video else ()

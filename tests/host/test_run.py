@@ -48,7 +48,9 @@ def test_every_sampler(model, sampler):
     """All kept equals dense and the outside stays, for each sampler of the host."""
     edit = case(FLUX, 24, 32)
     dense = edit.sample(model, steps=3, sampler=sampler)
-    assert (edit.sample(patch_model(model, Patch(ALL, longest=1.0)), steps=3, sampler=sampler) - dense).abs().max().item() == 0.0
+    assert (
+        edit.sample(patch_model(model, Patch(ALL, longest=1.0)), steps=3, sampler=sampler) - dense
+    ).abs().max().item() == 0.0
     out = edit.sample(patch_model(model, Patch(BALANCED)), steps=3, sampler=sampler)
     assert torch.isfinite(out).all()
     rounding = 1e-5 if sampler == "dpm_adaptive" else 0.0  # its step sizes follow the whole picture
@@ -72,7 +74,9 @@ def test_sizes_batches_denoise(fill, height, width, batch, cfg, denoise):
         cond[1]["concat_latent_image"] = edit.latent
         cond[1]["concat_mask"] = torch.nn.functional.interpolate(edit.mask, scale_factor=8)
     dense = edit.sample(fill, cfg=cfg, denoise=denoise)
-    assert (edit.sample(patch_model(fill, Patch(ALL, longest=1.0)), cfg=cfg, denoise=denoise) - dense).abs().max().item() == 0.0
+    assert (
+        edit.sample(patch_model(fill, Patch(ALL, longest=1.0)), cfg=cfg, denoise=denoise) - dense
+    ).abs().max().item() == 0.0
     out = edit.sample(patch_model(fill, Patch(BALANCED)), cfg=cfg, denoise=denoise)
     assert torch.isfinite(out).all()
     assert not outside_of(edit, out).any() or (out - dense)[outside_of(edit, out)].abs().max().item() == 0.0
@@ -107,7 +111,9 @@ def test_schedule_is_followed(model, run_log):
     assert "2 dense + 2 compressed steps" in run_log()[-1]
     nearer = (out - dense).abs().mean()
     assert nearer < (edit.sample(patch_model(model, Patch(BALANCED))) - dense).abs().mean()
-    assert (edit.sample(patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=99))))) - dense).abs().max() == 0
+    assert (
+        edit.sample(patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=99))))) - dense
+    ).abs().max() == 0
     assert "no compressed step" in run_log()[-1]
 
 
@@ -140,7 +146,10 @@ def request_for(edit, height, width, settings=BALANCED.tokens, box=(64, 160, 96,
     mask = torch.zeros(1, height * 8, width * 8)
     mask[:, box[0] : box[1], box[2] : box[3]] = 1
     rows, columns = -(-height // 2), -(-width // 2)
-    tokens, found = mask_to_tokens(mask, rows, columns, 16), detail(torch.rand(1, 1, height * 8, width * 8), rows, columns)
+    tokens, found = (
+        mask_to_tokens(mask, rows, columns, 16),
+        detail(torch.rand(1, 1, height * 8, width * 8), rows, columns),
+    )
     return PlanRequest(settings, tokens, found, make_plan(tokens, found, settings))
 
 
@@ -160,10 +169,17 @@ def test_references_and_empty_latent(small, method, extra, run_log):
     plan = request_for(edit, 32, 40)
     every = replace(plan, settings=ALL.tokens, edit=torch.ones_like(plan.edit))
     dense = edit.sample(network, cfg=2.0)
-    assert (edit.sample(patch_model(network, Patch(ALL, every, longest=1.0)), cfg=2.0) - dense).abs().max().item() == 0.0
+    assert (
+        edit.sample(patch_model(network, Patch(ALL, every, longest=1.0)), cfg=2.0) - dense
+    ).abs().max().item() == 0.0
     out = edit.sample(patch_model(network, Patch(BALANCED, plan)), cfg=2.0)
     assert "4 compressed steps" in run_log()[-1]
-    changed = plan.edit.repeat_interleave(2, 0).repeat_interleave(2, 1).reshape(1, 1, *[1] * (out.ndim - 4), 32, 40).expand_as(out)
+    changed = (
+        plan.edit.repeat_interleave(2, 0)
+        .repeat_interleave(2, 1)
+        .reshape(1, 1, *[1] * (out.ndim - 4), 32, 40)
+        .expand_as(out)
+    )
     assert (out - source)[~changed].abs().max().item() < 1e-5
     assert (out - source)[changed].abs().mean().item() > 0.01
 
@@ -210,8 +226,21 @@ def test_interrupt_leaves_nothing(model):
         raise Stop
 
     with pytest.raises(Stop):
-        comfy.sample.sample(patched, edit.noise, 4, 1.0, "euler", "simple", edit.positive, edit.negative, edit.latent,
-                            noise_mask=edit.mask, seed=3, disable_pbar=True, callback=interrupt)
+        comfy.sample.sample(
+            patched,
+            edit.noise,
+            4,
+            1.0,
+            "euler",
+            "simple",
+            edit.positive,
+            edit.negative,
+            edit.latent,
+            noise_mask=edit.mask,
+            seed=3,
+            disable_pbar=True,
+            callback=interrupt,
+        )
     assert "hilo_token" not in patched.model_options["transformer_options"]
     embedder = patched.object_patches["diffusion_model.pe_embedder"]
     assert embedder.replayed is None and embedder.recorded is None
@@ -230,7 +259,9 @@ def test_run_state_is_freed(model):
 
 def test_report(model):
     reports: list[RunReport] = []
-    case(FLUX, 32, 40).sample(patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=1)), on_report=reports.append)))
+    case(FLUX, 32, 40).sample(
+        patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=1)), on_report=reports.append))
+    )
     (report,) = reports
     assert report.dense_steps == 1 and report.compressed_steps == 3 and report.total == 320
     assert sum(report.counts.values()) == report.kept < report.total

@@ -1,0 +1,131 @@
+"""The nodes, called as the host calls them: good input, and bad input with its message."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tools.pack import load_pack
+
+from .models import SMALL, case, flux, patcher
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    load_pack()
+
+    class Nodes:
+        dilate = load_pack("nodes.mask_dilate").HiLoMaskDilate
+        select = load_pack("nodes.token_select").HiLoTokenSelect
+        patch = load_pack("nodes.model_patch").HiLoModelPatch
+
+    return Nodes
+
+
+@pytest.fixture
+def edit():
+    torch.manual_seed(0)
+    mask = torch.zeros(1, 256, 320)
+    mask[:, 60:120, 80:180] = 1
+    return torch.rand(1, 256, 320, 3), mask
+
+
+def test_dilate(nodes, edit):
+    clean, dilated = nodes.dilate.execute(edit[1], 2.0, "tokens").args
+    assert torch.equal(clean, edit[1])
+    assert bool((dilated >= clean).all()) and dilated.sum() > clean.sum()
+    assert dilated.shape == clean.shape and set(dilated.unique().tolist()) == {0.0, 1.0}
+
+
+def test_select(nodes, edit):
+    plan, picture, text = nodes.select.execute(*edit, "balanced", 0.0).args
+    assert picture.shape == (1, 256, 320, 3)
+    assert f"{plan.plan.count} of 320 tokens" in text and "edit: " in text and "predicted speed-up" in text
+    faster, _, _ = nodes.select.execute(*edit, "balanced", 2.5).args
+    assert faster.plan.count < plan.plan.count
+
+
+def test_speedup_that_cannot_be_met_is_said(nodes, edit):
+    _, _, text = nodes.select.execute(*edit, "balanced", 19.0).args
+    assert "more than the budget" in text
+
+
+def test_plan_drives_the_patch(nodes, edit):
+    small, model = SMALL[0], patcher(flux())
+    plan, _, _ = nodes.select.execute(*edit, "balanced", 0.0).args
+    work = case(small, 32, 40)
+    patched = nodes.patch.execute(model, "balanced", plan, dense_first=1).args[0]
+    assert torch.isfinite(work.sample(patched)).all()
+
+
+def test_inputs_are_not_changed(nodes, edit):
+    image, mask = edit
+    before = image.clone(), mask.clone()
+    nodes.dilate.execute(mask, 2.0, "relative")
+    nodes.select.execute(image, mask, "quality", 0.0)
+    assert torch.equal(image, before[0]) and torch.equal(mask, before[1])
+
+
+def test_image_with_alpha_grey_or_one_channel(nodes, edit):
+    image, mask = edit
+    for shaped in (torch.cat([image, image[..., :1]], -1), image[..., :1], image.expand(3, -1, -1, -1)):
+        assert nodes.select.execute(shaped, mask, "balanced", 0.0).args[1].shape == (1, 256, 320, 3)
+
+
+@pytest.mark.parametrize(("image", "mask", "words"), [
+    (torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64), "mask is empty"),
+    (torch.rand(1, 64, 64, 3), torch.ones(1, 64, 60), "Resize the mask"),
+    (torch.rand(2, 64, 64, 3), torch.ones(3, 64, 64), "3 masks for 2 images"),
+    (torch.rand(1, 64, 64, 3), torch.full((1, 64, 64), float("nan")), "NaN"),
+    (torch.full((1, 64, 64, 3), float("nan")), torch.ones(1, 64, 64), "NaN"),
+    (torch.rand(1, 64, 64, 2), torch.ones(1, 64, 64), "expected"),
+    (torch.rand(1, 0, 64, 3), torch.ones(1, 0, 64), "expected"),
+])  # fmt: skip
+def test_bad_input(nodes, image, mask, words):
+    with pytest.raises(ValueError, match=words):
+        nodes.select.execute(image, mask, "balanced", 0.0)
+
+
+def test_full_mask_keeps_all(nodes):
+    plan, _, text = nodes.select.execute(torch.rand(1, 64, 64, 3), torch.ones(1, 64, 64), "balanced", 0.0).args
+    assert plan.plan.complete and "16 of 16 tokens (100.0 %)" in text
+
+
+def test_empty_mask_is_refused(nodes):
+    with pytest.raises(ValueError, match="paint what is to change"):
+        nodes.dilate.execute(torch.zeros(1, 64, 64), 2.0, "tokens")
+    with pytest.raises(ValueError, match="lower 'black'"):
+        nodes.dilate.execute(torch.full((1, 64, 64), 0.02), 2.0, "tokens")
+
+
+def test_unsupported_model_is_refused(nodes):
+    model = patcher(flux())
+    model.model.diffusion_model = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="UNets such as SD 1.5 and SDXL"):
+        nodes.patch.execute(model, "balanced")
+
+
+def test_every_input_has_a_tooltip(nodes):
+    for node in (nodes.dilate, nodes.select, nodes.patch):
+        schema = node.define_schema()
+        for item in (*schema.inputs, *schema.outputs):
+            assert item.tooltip and len(item.tooltip) > 15, f"{schema.node_id}.{item.id}"
+
+
+def test_old_host_is_told_and_keeps_starting(monkeypatch, caplog):
+    import importlib.util
+    import sys
+
+    import comfyui_version
+
+    from tools import host
+
+    monkeypatch.setattr(comfyui_version, "__version__", "0.3.40")
+    spec = importlib.util.spec_from_file_location(
+        "hilo_old", host.ROOT / "__init__.py", submodule_search_locations=[str(host.ROOT)]
+    )
+    pack = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "hilo_old", pack)
+    spec.loader.exec_module(pack)
+    assert not hasattr(pack, "comfy_entrypoint")
+    assert "needs ComfyUI 0.3.75 or newer; this is 0.3.40" in caplog.text
