@@ -15,6 +15,8 @@ from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced
 
+REFERENCES = {"whole": 0, "coarse 2x2": 2, "coarse 4x4": 4}
+
 
 class HiLoModelPatch(io.ComfyNode):
     """MODEL in, MODEL out."""
@@ -43,6 +45,14 @@ class HiLoModelPatch(io.ComfyNode):
                 advanced(io.Float, "mass_bias", default=-1.0, min=-1.0, max=2.0, step=0.05,
                          tooltip="Strength of the attention bias that makes a low-frequency token weigh what it stands for. "
                                  "1 is right, 0 is none. -1: as the preset says."),
+                advanced(
+                    io.Combo,
+                    "references",
+                    options=list(REFERENCES),
+                    default="whole",
+                    tooltip="Reference pictures of another size than the target. coarse: fewer tokens for them, faster, less exact. "
+                    "A reference of the target's size always follows the plan.",
+                ),
             ],
             outputs=[io.Model.Output("patched", display_name="model", tooltip="For the sampler or the guider.")],
             hidden=[io.Hidden.unique_id],
@@ -58,6 +68,7 @@ class HiLoModelPatch(io.ComfyNode):
         dense_last: int = -1,
         dense_every: int = -1,
         mass_bias: float = -1.0,
+        references: str = "whole",
     ) -> io.NodeOutput:
         """Run the node."""
         chosen = preset_named(preset)
@@ -69,9 +80,8 @@ class HiLoModelPatch(io.ComfyNode):
         chosen = replace(chosen, schedule=replace(chosen.schedule, **given))
         if mass_bias >= 0:
             chosen = replace(chosen, bias=mass_bias)
-        return io.NodeOutput(
-            patch_model(model, Patch(chosen, plan, _tell(cls.hidden.unique_id if cls.hidden else None)))
-        )
+        tell = _tell(cls.hidden.unique_id if cls.hidden else None)
+        return io.NodeOutput(patch_model(model, Patch(chosen, plan, tell, REFERENCES[references])))
 
 
 def _tell(node_id: str | None) -> Callable[[RunReport], None]:

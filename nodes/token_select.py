@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..hilo_core import HiLoError
+from ..hilo_core.cells import cell_grid
 from ..hilo_core.cost import ModelShape
 from ..hilo_core.frequency import SCORES, detail, luma
 from ..hilo_core.host.families import find_family
@@ -60,7 +63,14 @@ class HiLoTokenSelect(io.ComfyNode):
                          tooltip="Low-frequency tokens are real tokens at a stride instead of averages. Try it where a model blurs."),
                 advanced(io.Int, "budget", default=0, min=0, max=262144,
                          tooltip="The most tokens to use. 0: no limit. The edit is kept in any case."),
-                io.Model.Input("model", optional=True, tooltip="For the predicted speed-up of this model. Not changed."),
+                io.Model.Input(
+                    "model", optional=True, tooltip="For its token size and the predicted speed-up. Not changed."
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Encodes the downsampled picture for the low-frequency tokens. Without it the latent is averaged.",
+                ),
             ],
             outputs=[
                 HiLoPlan.Output("plan", display_name="plan", tooltip="For HiLo Model Patch."),
@@ -85,7 +95,8 @@ class HiLoTokenSelect(io.ComfyNode):
         low: str = AS_PRESET,
         native: bool = False,
         budget: int = 0,
-        model=None,
+        model: Any = None,
+        vae: Any = None,
     ) -> io.NodeOutput:
         """Run the node."""
         image, mask = check_image(image), clean_mask(check_mask(mask), fill_holes=False)
@@ -93,21 +104,40 @@ class HiLoTokenSelect(io.ComfyNode):
         if not bool(mask.any()):
             raise HiLoError("The mask is empty: paint what is to change.")
         settings = _settings(preset, dilation, dilation_mode, score, rule, amount, nearness, low, native, budget)
-        rows, columns = -(-image.shape[1] // 16), -(-image.shape[2] // 16)
-        shape = ModelShape()
+        shape, size = ModelShape(), 16
         if model is not None:
             network = model.model.diffusion_model
-            shape = ModelShape(find_family(network).hidden(network))
+            family = find_family(network)
+            shape = ModelShape(family.hidden(network))
+            size = family.token_pixels(model.model)
+        rows, columns = -(-image.shape[1] // size), -(-image.shape[2] // size)
         if speedup > 1:
             fitting = shape.tokens_for(speedup, rows * columns)
             settings = replace(settings, budget=min(fitting, settings.budget or fitting))
-        edit = mask_to_tokens(mask, rows, columns, 16)
+        edit = mask_to_tokens(mask, rows, columns, size)
         found = detail(luma(image), rows, columns, settings.score)
         plan = make_plan(edit, found, settings)
         picture = token_map(image[0], plan)
         text = describe(plan, shape)
-        request = PlanRequest(settings, edit, found, plan)
+        small = {}
+        if vae is not None:
+            small = {c.factor: vae.encode(shrink(image[:1], rows, columns, c.factor)) for c in plan.cells}
+        request = PlanRequest(settings, edit, found, plan, small)
         return io.NodeOutput(request, picture[None], text, ui=_Preview(picture[None], text, cls))
+
+
+def shrink(image: Tensor, rows: int, columns: int, factor: int) -> Tensor:
+    """The picture that has one token for each cell: (B, H, W, 3) -> (B, H', W', 3), area-averaged.
+
+    The picture is first extended, by repeating its border, to whole cells.
+    """
+    height, width = image.shape[1:3]
+    size = max(-(-height // rows), -(-width // columns))
+    down, across = cell_grid(rows, columns, factor)
+    x = F.pad(
+        image.movedim(-1, 1), (0, across * factor * size - width, 0, down * factor * size - height), mode="replicate"
+    )
+    return F.avg_pool2d(x, factor).movedim(1, -1)
 
 
 class _Preview(ui.PreviewImage):

@@ -99,11 +99,16 @@ def main() -> None:
     outside = float((dense - hilo).abs()[(soft == 0).expand_as(dense)].max())
     dense_s, hilo_s = dense_run.seconds[sampler], hilo_run.seconds[sampler]
     SHEET.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet([
-        ("source", source), (f"mask, {100 * float((np.asarray(mask) > 0).mean()):.1f} %", mask.convert("RGB")),
-        (f"{kept} of {total} tokens", tokens), (f"dense, {dense_s:.1f} s", pictures[0]),
-        (f"HiLo-Token, {hilo_s:.1f} s", pictures[1]), ("difference, 10 times", difference(*pictures)),
-    ]).save(SHEET, quality=90)  # fmt: skip
+    contact_sheet(
+        [
+            ("source", source),
+            (f"mask, {100 * float((np.asarray(mask) > 0).mean()):.1f} %", mask.convert("RGB")),
+            (f"{kept} of {total} tokens", tokens),
+            (f"dense, {dense_s:.1f} s", pictures[0]),
+            (f"HiLo-Token, {hilo_s:.1f} s", pictures[1]),
+            ("difference, 10 times", difference(*pictures)),
+        ]
+    ).save(SHEET, quality=90)
     result = {
         "dense_s": round(dense_s, 3),
         "hilo_s": round(hilo_s, 3),

@@ -32,13 +32,25 @@ class Graph:
         if unknown:
             raise KeyError(f"{kind} has no input {sorted(unknown)}; it has {list(inputs)}")
         node: dict[str, Any] = {
-            "id": len(self.nodes) + 1, "type": kind, "pos": list(at), "size": list(size), "flags": {}, "order": len(self.nodes), "mode": 0,
-            "inputs": [{"name": n, "type": s[0] if isinstance(s[0], str) else "COMBO", "link": None} for n, s in inputs.items()
-                       if not _is_widget(s) or n in wires],
-            "outputs": [{"name": n, "type": t if isinstance(t, str) else "COMBO", "links": []}
-                        for n, t in zip(spec["output_name"], spec["output"], strict=True)],
-            "properties": {"Node name for S&R": kind}, "widgets_values": widgets or [],
-        }  # fmt: skip
+            "id": len(self.nodes) + 1,
+            "type": kind,
+            "pos": list(at),
+            "size": list(size),
+            "flags": {},
+            "order": len(self.nodes),
+            "mode": 0,
+            "inputs": [
+                {"name": n, "type": s[0] if isinstance(s[0], str) else "COMBO", "link": None}
+                for n, s in inputs.items()
+                if not _is_widget(s) or n in wires
+            ],
+            "outputs": [
+                {"name": n, "type": t if isinstance(t, str) else "COMBO", "links": []}
+                for n, t in zip(spec["output_name"], spec["output"], strict=True)
+            ],
+            "properties": {"Node name for S&R": kind},
+            "widgets_values": widgets or [],
+        }
         if title:
             node["title"] = title
         self.nodes.append(node)
@@ -56,10 +68,21 @@ class Graph:
 
     def note(self, at: tuple[int, int], text: str, size: tuple[int, int] = (360, 220)) -> None:
         """A note in Markdown."""
-        self.nodes.append({
-            "id": len(self.nodes) + 1, "type": "MarkdownNote", "pos": list(at), "size": list(size), "flags": {}, "order": len(self.nodes),
-            "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": [text],
-        })  # fmt: skip
+        self.nodes.append(
+            {
+                "id": len(self.nodes) + 1,
+                "type": "MarkdownNote",
+                "pos": list(at),
+                "size": list(size),
+                "flags": {},
+                "order": len(self.nodes),
+                "mode": 0,
+                "inputs": [],
+                "outputs": [],
+                "properties": {},
+                "widgets_values": [text],
+            }
+        )
 
     def group(self, title: str, at: tuple[int, int], size: tuple[int, int], colour: str = "#3f789e") -> None:
         """A frame with a title."""
@@ -77,6 +100,12 @@ class Graph:
     def workflow(self) -> dict[str, Any]:
         """The file's content."""
         return {
-            "last_node_id": len(self.nodes), "last_link_id": len(self.links), "nodes": self.nodes, "links": self.links,
-            "groups": self.groups, "config": {}, "extra": {}, "version": 0.4,
-        }  # fmt: skip
+            "last_node_id": len(self.nodes),
+            "last_link_id": len(self.links),
+            "nodes": self.nodes,
+            "links": self.links,
+            "groups": self.groups,
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+        }

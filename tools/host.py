@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.machinery
+import importlib.util
+import json
 import os
 import runpy
+import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
@@ -74,6 +78,29 @@ def prepare() -> Path:
     args.cpu = not torch.cuda.is_available()
     args.use_pytorch_cross_attention = True
     return host
+
+
+def describe() -> str:
+    """The device that a measurement ran on."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def commit() -> str:
+    """The commit that a measurement ran on; with a + when files had changed since."""
+    asked = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
+    return asked.stdout.strip() or "unknown"
+
+
+def store(name: str, facts: dict[str, Any]) -> Path:
+    """Write a result file into `lab/results`."""
+    path = ROOT / "lab" / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return path
 
 
 def server_arguments(port: int) -> list[str]:

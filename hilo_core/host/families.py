@@ -28,6 +28,12 @@ class Family:
         size = model.patch_size
         return int(size if isinstance(size, int) else size[-1])
 
+    def token_pixels(self, model: Any) -> int:
+        """Pixels of the picture per token side; model: the host's BaseModel."""
+        form = model.latent_format
+        known = {128: 16, 64: 32, 48: 16}.get(form.latent_channels, 8)  # FLUX.2, HunyuanImage, Wan 2.2 on old hosts
+        return int(getattr(form, "spacial_downscale_ratio", known)) * self.patch_size(model.diffusion_model)
+
     def padding(self, model: Any, tokens: int) -> int:
         """Pad tokens that the model appends to so many image tokens."""
         multiple = getattr(model, "pad_tokens_multiple", None)

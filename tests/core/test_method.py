@@ -151,7 +151,8 @@ def test_cost():
 def test_core_needs_no_host():
     code = (
         "import sys, pkgutil, importlib, hilo_core\n"
-        "[importlib.import_module(m.name) for m in pkgutil.iter_modules(hilo_core.__path__, 'hilo_core.') if m.name != 'hilo_core.host']\n"
+        "names = [m.name for m in pkgutil.iter_modules(hilo_core.__path__, 'hilo_core.')]\n"
+        "[importlib.import_module(name) for name in names if name != 'hilo_core.host']\n"
         "assert not any(name.split('.')[0] == 'comfy' for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=host.ROOT, check=True, env={"PATH": ""})

@@ -49,9 +49,23 @@ def _finish(config: Any, unet: dict, make: Callable[[Any], Any]) -> Any:
 
 
 def _flux_unet(**changes: Any) -> dict:
-    unet = dict(image_model="flux", in_channels=16, out_channels=16, vec_in_dim=32, context_in_dim=48, hidden_size=128,
-                mlp_ratio=2.0, num_heads=1, depth=1, depth_single_blocks=2, axes_dim=[16, 56, 56], theta=10000,
-                patch_size=2, qkv_bias=True, guidance_embed=True)  # fmt: skip
+    unet = dict(
+        image_model="flux",
+        in_channels=16,
+        out_channels=16,
+        vec_in_dim=32,
+        context_in_dim=48,
+        hidden_size=128,
+        mlp_ratio=2.0,
+        num_heads=1,
+        depth=1,
+        depth_single_blocks=2,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=True,
+    )
     unet |= changes
     if "txt_ids_dims" in {field.name for field in dataclasses.fields(FluxParams)}:
         unet.setdefault("txt_ids_dims", [3] if len(unet["axes_dim"]) == 4 else [])
@@ -64,31 +78,80 @@ def flux(**changes: Any) -> Any:
 
 
 def flux2() -> Any:
-    unet = _flux_unet(image_model="flux2", in_channels=128, out_channels=128, vec_in_dim=None, axes_dim=[32, 32, 32, 32],
-                      theta=2000, patch_size=1, qkv_bias=False, global_modulation=True, mlp_silu_act=True,
-                      ops_bias=False, default_ref_method="index", ref_index_scale=10.0, mlp_ratio=3.0)  # fmt: skip
+    unet = _flux_unet(
+        image_model="flux2",
+        in_channels=128,
+        out_channels=128,
+        vec_in_dim=None,
+        axes_dim=[32, 32, 32, 32],
+        theta=2000,
+        patch_size=1,
+        qkv_bias=False,
+        global_modulation=True,
+        mlp_silu_act=True,
+        ops_bias=False,
+        default_ref_method="index",
+        ref_index_scale=10.0,
+        mlp_ratio=3.0,
+    )
     return _finish(comfy.supported_models.Flux2, unet, lambda c: comfy.model_base.Flux2(c))
 
 
 def chroma() -> Any:
-    unet = dict(image_model="chroma", in_channels=64, out_channels=64, context_in_dim=48, hidden_size=128, mlp_ratio=2.0,
-                num_heads=1, depth=19, depth_single_blocks=38, axes_dim=[16, 56, 56], theta=10000, patch_size=2, qkv_bias=True,
-                in_dim=64, out_dim=128, hidden_dim=64, n_layers=1)  # fmt: skip
+    unet = dict(
+        image_model="chroma",
+        in_channels=64,
+        out_channels=64,
+        context_in_dim=48,
+        hidden_size=128,
+        mlp_ratio=2.0,
+        num_heads=1,
+        depth=19,
+        depth_single_blocks=38,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        in_dim=64,
+        out_dim=128,
+        hidden_dim=64,
+        n_layers=1,
+    )
     fields = {field.name for field in dataclasses.fields(ChromaParams)}
     unet |= {name: value for name, value in {"txt_ids_dims": [], "vec_in_dim": None}.items() if name in fields}
     return _finish(comfy.supported_models.Chroma, unet, lambda c: comfy.model_base.Chroma(c))
 
 
 def qwen() -> Any:
-    unet = dict(image_model="qwen_image", in_channels=64, out_channels=16, num_layers=2, attention_head_dim=128,
-                num_attention_heads=1, joint_attention_dim=48)  # fmt: skip
+    unet = dict(
+        image_model="qwen_image",
+        in_channels=64,
+        out_channels=16,
+        num_layers=2,
+        attention_head_dim=128,
+        num_attention_heads=1,
+        joint_attention_dim=48,
+    )
     return _finish(comfy.supported_models.QwenImage, unet, lambda c: comfy.model_base.QwenImage(c))
 
 
 def lumina(**changes: Any) -> Any:
-    unet = dict(image_model="lumina2", patch_size=2, in_channels=16, dim=128, n_layers=2, n_refiner_layers=1, n_heads=2,
-                n_kv_heads=1, qk_norm=True, cap_feat_dim=48, axes_dims=[32, 16, 16], axes_lens=[300, 512, 512],
-                rope_theta=10000.0, ffn_dim_multiplier=1.0)  # fmt: skip
+    unet = dict(
+        image_model="lumina2",
+        patch_size=2,
+        in_channels=16,
+        dim=128,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=1,
+        qk_norm=True,
+        cap_feat_dim=48,
+        axes_dims=[32, 16, 16],
+        axes_lens=[300, 512, 512],
+        rope_theta=10000.0,
+        ffn_dim_multiplier=1.0,
+    )
     return _finish(comfy.supported_models.Lumina2, unet | changes, lambda c: comfy.model_base.Lumina2(c))
 
 
@@ -97,34 +160,87 @@ def z_image() -> Any:
 
 
 def sd3() -> Any:
-    unet = dict(image_model=None, in_channels=16, patch_size=2, depth=2, input_size=None, adm_in_channels=32, num_patches=48 * 48,
-                pos_embed_max_size=48, qk_norm="rms", x_block_self_attn_layers=[0],
-                context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 48, "out_features": 128}})  # fmt: skip
+    unet = dict(
+        image_model=None,
+        in_channels=16,
+        patch_size=2,
+        depth=2,
+        input_size=None,
+        adm_in_channels=32,
+        num_patches=48 * 48,
+        pos_embed_max_size=48,
+        qk_norm="rms",
+        x_block_self_attn_layers=[0],
+        context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 48, "out_features": 128}},
+    )
     unet.pop("image_model")
     return _finish(comfy.supported_models.SD3, unet, lambda c: comfy.model_base.SD3(c))
 
 
 def hidream() -> Any:
-    unet = dict(image_model="hidream", patch_size=2, in_channels=16, out_channels=16, num_layers=1, num_single_layers=1,
-                attention_head_dim=128, num_attention_heads=1, caption_channels=[48, 40], text_emb_dim=32,
-                num_routed_experts=2, num_activated_experts=1, axes_dims_rope=[64, 32, 32], max_resolution=[128, 128],
-                llama_layers=[0, 1])  # fmt: skip
+    unet = dict(
+        image_model="hidream",
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=128,
+        num_attention_heads=1,
+        caption_channels=[48, 40],
+        text_emb_dim=32,
+        num_routed_experts=2,
+        num_activated_experts=1,
+        axes_dims_rope=[64, 32, 32],
+        max_resolution=[128, 128],
+        llama_layers=[0, 1],
+    )
     return _finish(comfy.supported_models.HiDream, unet, lambda c: comfy.model_base.HiDream(c))
 
 
 def hunyuan() -> Any:
-    unet = dict(image_model="hunyuan_video", in_channels=16, out_channels=16, vec_in_dim=32, context_in_dim=48, hidden_size=128,
-                mlp_ratio=2.0, num_heads=1, depth=1, depth_single_blocks=1, axes_dim=[16, 56, 56], theta=256,
-                patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=True, byt5=False, meanflow=False,
-                use_cond_type_embedding=False, vision_in_dim=None, meanflow_sum=False)  # fmt: skip
+    unet = dict(
+        image_model="hunyuan_video",
+        in_channels=16,
+        out_channels=16,
+        vec_in_dim=32,
+        context_in_dim=48,
+        hidden_size=128,
+        mlp_ratio=2.0,
+        num_heads=1,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=[16, 56, 56],
+        theta=256,
+        patch_size=[1, 2, 2],
+        qkv_bias=True,
+        guidance_embed=True,
+        byt5=False,
+        meanflow=False,
+        use_cond_type_embedding=False,
+        vision_in_dim=None,
+        meanflow_sum=False,
+    )
     fields = {field.name for field in dataclasses.fields(comfy.ldm.hunyuan_video.model.HunyuanVideoParams)}
     unet = {k: v for k, v in unet.items() if k in fields or k == "image_model"}
     return _finish(comfy.supported_models.HunyuanVideo, unet, lambda c: comfy.model_base.HunyuanVideo(c))
 
 
 def wan() -> Any:
-    unet = dict(image_model="wan2.1", model_type="t2v", patch_size=(1, 2, 2), text_len=512, in_dim=16, dim=128, ffn_dim=128,
-                freq_dim=64, text_dim=48, out_dim=16, num_heads=1, num_layers=2)  # fmt: skip
+    unet = dict(
+        image_model="wan2.1",
+        model_type="t2v",
+        patch_size=(1, 2, 2),
+        text_len=512,
+        in_dim=16,
+        dim=128,
+        ffn_dim=128,
+        freq_dim=64,
+        text_dim=48,
+        out_dim=16,
+        num_heads=1,
+        num_layers=2,
+    )
     return _finish(comfy.supported_models.WAN21_T2V, unet, lambda c: comfy.model_base.WAN21(c))
 
 

@@ -58,6 +58,35 @@ def test_plan_drives_the_patch(nodes, edit):
     assert torch.isfinite(work.sample(patched)).all()
 
 
+def test_low_frequency_from_a_vae(nodes, edit):
+    """With a VAE wired, low-frequency tokens are encoded from the downsampled picture."""
+
+    class Vae:
+        def encode(self, pixels):
+            assert pixels.shape[0] == 1 and pixels.shape[-1] == 3 and pixels.shape[1] % 8 == 0
+            return torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8).repeat(1, 6, 1, 1)[:, :16] + 3
+
+    small, model = SMALL[0], patcher(flux())
+    work = case(small, 32, 40)
+    outs = []
+    for vae in (None, Vae()):
+        plan = nodes.select.execute(*edit, "balanced", 0.0, vae=vae).args[0]
+        assert set(plan.small) == ({c.factor for c in plan.plan.cells} if vae else set())
+        outs.append(work.sample(nodes.patch.execute(model, "balanced", plan).args[0]))
+    assert torch.isfinite(outs[1]).all() and not torch.equal(*outs)
+
+
+def test_references_setting(nodes):
+    small, model = SMALL[0], patcher(flux())
+    work = case(small, 32, 40)
+    for cond in (*work.positive, *work.negative):
+        cond[1]["reference_latents"] = [work.latent, torch.randn(1, 16, 23, 31)]
+    whole, coarse = (
+        work.sample(nodes.patch.execute(model, "balanced", references=name).args[0]) for name in ("whole", "coarse 4x4")
+    )
+    assert torch.isfinite(coarse).all() and not torch.equal(whole, coarse)
+
+
 def test_inputs_are_not_changed(nodes, edit):
     image, mask = edit
     before = image.clone(), mask.clone()
@@ -72,15 +101,18 @@ def test_image_with_alpha_grey_or_one_channel(nodes, edit):
         assert nodes.select.execute(shaped, mask, "balanced", 0.0).args[1].shape == (1, 256, 320, 3)
 
 
-@pytest.mark.parametrize(("image", "mask", "words"), [
-    (torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64), "mask is empty"),
-    (torch.rand(1, 64, 64, 3), torch.ones(1, 64, 60), "Resize the mask"),
-    (torch.rand(2, 64, 64, 3), torch.ones(3, 64, 64), "3 masks for 2 images"),
-    (torch.rand(1, 64, 64, 3), torch.full((1, 64, 64), float("nan")), "NaN"),
-    (torch.full((1, 64, 64, 3), float("nan")), torch.ones(1, 64, 64), "NaN"),
-    (torch.rand(1, 64, 64, 2), torch.ones(1, 64, 64), "expected"),
-    (torch.rand(1, 0, 64, 3), torch.ones(1, 0, 64), "expected"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("image", "mask", "words"),
+    [
+        (torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64), "mask is empty"),
+        (torch.rand(1, 64, 64, 3), torch.ones(1, 64, 60), "Resize the mask"),
+        (torch.rand(2, 64, 64, 3), torch.ones(3, 64, 64), "3 masks for 2 images"),
+        (torch.rand(1, 64, 64, 3), torch.full((1, 64, 64), float("nan")), "NaN"),
+        (torch.full((1, 64, 64, 3), float("nan")), torch.ones(1, 64, 64), "NaN"),
+        (torch.rand(1, 64, 64, 2), torch.ones(1, 64, 64), "expected"),
+        (torch.rand(1, 0, 64, 3), torch.ones(1, 0, 64), "expected"),
+    ],
+)
 def test_bad_input(nodes, image, mask, words):
     with pytest.raises(ValueError, match=words):
         nodes.select.execute(image, mask, "balanced", 0.0)
@@ -101,7 +133,7 @@ def test_empty_mask_is_refused(nodes):
 def test_unsupported_model_is_refused(nodes):
     model = patcher(flux())
     model.model.diffusion_model = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="UNets such as SD 1.5 and SDXL"):
+    with pytest.raises(ValueError, match="UNets such as"):
         nodes.patch.execute(model, "balanced")
 
 

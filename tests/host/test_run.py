@@ -65,8 +65,10 @@ def test_every_scheduler(model, scheduler):
     assert (out - dense)[outside_of(edit, out)].abs().max().item() == 0.0
 
 
-@pytest.mark.parametrize(("height", "width", "batch", "cfg", "denoise"),
-                         [(2, 2, 1, 1.0, 1.0), (17, 33, 1, 1.0, 0.6), (24, 32, 4, 2.0, 1.0), (65, 19, 2, 1.0, 0.3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("height", "width", "batch", "cfg", "denoise"),
+    [(2, 2, 1, 1.0, 1.0), (17, 33, 1, 1.0, 0.6), (24, 32, 4, 2.0, 1.0), (65, 19, 2, 1.0, 0.3)],
+)
 def test_sizes_batches_denoise(fill, height, width, batch, cfg, denoise):
     edit = case(FLUX, height, width, batch, edit=(0, 2, 0, 2))
     edit.mask[..., height // 2, width // 2] = 0.5  # a grey edge
@@ -117,13 +119,16 @@ def test_schedule_is_followed(model, run_log):
     assert "no compressed step" in run_log()[-1]
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda e: setattr(e, "mask", None), "no mask"),
-    (lambda e: e.mask.zero_(), "mask is empty"),
-    (lambda e: e.mask.fill_(1)[..., 0, 0:2].zero_(), None),
-    (lambda e: e.mask.zero_()[..., :29, :].fill_(1), "too many to gain"),
-    (lambda e: setattr(e, "noise", torch.zeros_like(e.noise)), "adds no noise"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda e: setattr(e, "mask", None), "no mask"),
+        (lambda e: e.mask.zero_(), "mask is empty"),
+        (lambda e: e.mask.fill_(1)[..., 0, 0:2].zero_(), None),
+        (lambda e: e.mask.zero_()[..., :29, :].fill_(1), "too many to gain"),
+        (lambda e: setattr(e, "noise", torch.zeros_like(e.noise)), "adds no noise"),
+    ],
+)
 def test_dense_with_its_reason(model, run_log, change, words):
     edit = case(FLUX, 32, 40)
     change(edit)

@@ -1,0 +1,106 @@
+"""`make bench`: speed-up of the default settings on the demo model, whole runs of 8 steps at 1024x1024 px.
+
+Dense and compressed runs alternate; for each mask ratio three masks of different shape; the last line is JSON. Only
+ratios of one run mean anything on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+
+from lab import demo_model, masks
+from tools import host
+
+RATIOS = (6.38, 15.92, 35.36)  # mean mask ratios of the paper, in percent
+SIDE, STEPS = 1024, 8
+
+
+def mask_of(ratio: float, seed: int, side: int = SIDE) -> torch.Tensor:
+    """(1, 1, side, side) with the ratio, in percent, to 0.3 points; boxes, strokes and objects in turn."""
+    for attempt in range(200):
+        rng = np.random.default_rng((seed, attempt))
+        mask = masks.draw(rng, side, side, ratio / 100, kind=masks.KINDS[seed % len(masks.KINDS)])
+        if abs(100 * mask.mean() - ratio) < 0.3:
+            return torch.from_numpy(mask)[None, None].float()
+    raise RuntimeError(f"no mask of {ratio} %")
+
+
+def once(model: object, mask: torch.Tensor, latent: torch.Tensor, steps: int = STEPS) -> float:
+    """Seconds of one run through the host's sampler."""
+    import comfy.sample
+
+    conditioning = demo_model.empty_conditioning()
+    conditioning[0][1].update(concat_latent_image=latent, concat_mask=mask)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    start = time.perf_counter()
+    comfy.sample.sample(
+        model, noise, steps, 1.0, "euler", "simple", conditioning, conditioning, latent,
+        noise_mask=mask, seed=0, disable_pbar=True,
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+def planning(side: int) -> float:
+    """Median seconds of planning a picture, one thread: scores from pixels, tokens, cells."""
+    from hilo_core.frequency import detail, luma
+    from hilo_core.mask import mask_to_tokens
+    from hilo_core.plan import make_plan
+    from hilo_core.presets import preset
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    picture, mask, tokens = torch.rand(1, side, side, 3), mask_of(6.38, 0, side)[0], side // 16
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        found = detail(luma(picture), tokens, tokens)
+        make_plan(mask_to_tokens(mask, tokens, tokens, 16), found, preset("balanced").tokens)
+        times.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Measure, print, store."""
+    host.prepare()
+    logging.getLogger().setLevel(logging.WARNING)
+    torch.set_grad_enabled(False)
+    from hilo_core.host.patch import Patch, patch_model
+    from hilo_core.presets import preset
+
+    model = demo_model.load()
+    patched = patch_model(model, Patch(preset("balanced")))
+    latent = torch.randn(1, 16, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(1))
+    once(model, mask_of(RATIOS[0], 0), latent, steps=1)
+    found: dict[str, float] = {}
+    for ratio in RATIOS:
+        pairs = []
+        for shape in range(3):
+            mask = mask_of(ratio, shape)
+            pairs.append(once(model, mask, latent) / once(patched, mask, latent))
+        found[str(ratio)] = round(statistics.median(pairs), 2)
+        sys.stdout.write(f"{ratio} %: {', '.join(f'{p:.2f}' for p in pairs)}\n")
+    plan_ms = {str(side): round(1000 * planning(side), 1) for side in (1024, 2048, 4096)}
+    sys.stdout.write(f"planning, ms on one core: {json.dumps(plan_ms)}\n")
+    facts = {
+        "command": "make bench",
+        "device": host.describe(),
+        "commit": host.commit(),
+        "steps": STEPS,
+        "preset": "balanced",
+        "speedup": {str(SIDE): found},
+        "planning_ms": plan_ms,
+    }
+    host.store("bench_cpu", facts)
+    sys.stdout.write(json.dumps({str(SIDE): found}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
