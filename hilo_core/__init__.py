@@ -9,6 +9,7 @@ Pure functions on tensors; nothing here imports ComfyUI (that is `hilo_core.host
 `plan`       the token sets put together: kept tokens, low-frequency tokens, and the mass of each
 `strip`      a picture of chosen tokens only, and the way back
 `bias`       the attention bias that keeps the softmax mass of what was dropped
+`decode`     windows around the edit, for the VAE
 `schedule`   which steps run dense
 `cost`       what a plan saves
 `presets`    settings with a name

@@ -34,6 +34,7 @@ def centre(photo: np.ndarray, side: int) -> torch.Tensor:
     return torch.from_numpy(np.asarray(square) / np.float32(255))[None]
 
 
+@torch.inference_mode()
 def fill(model: Any, vae: Any, pixels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The picture (1, H, W, 3) with its mask (1, H, W) filled; conditioned as by InpaintModelConditioning."""
     import comfy.sample

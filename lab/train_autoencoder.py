@@ -15,7 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from lab import device as devices
 from lab import pictures, scenes
 from tools import host
 
@@ -26,7 +28,7 @@ _log = logging.getLogger("lab.autoencoder")
 class Crops:
     """Random crops at random scales of photos and drawn scenes."""
 
-    def __init__(self, photos: list[np.ndarray], seed: int) -> None:
+    def __init__(self, photos: list[np.ndarray], rng: np.random.Generator) -> None:
         drawn = [scenes.draw(s, 512) for s in range(48)]
         self.levels = []
         for array in photos + drawn:
@@ -34,7 +36,7 @@ class Crops:
             while min(picture.shape[-2:]) >= 128:
                 self.levels.append(picture[0].byte())
                 picture = F.avg_pool2d(picture, 2)
-        self.rng = np.random.default_rng(seed)
+        self.rng = rng
 
     def batch(self, count: int, size: int) -> torch.Tensor:
         """(count, 3, size, size) in 0..1."""
@@ -86,88 +88,101 @@ def export(model: torch.nn.Module, mean: float, std: float) -> None:
     save_file(state, WEIGHTS)
 
 
-def main() -> None:
-    """Train until the time is up, then export."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=25)
-    parser.add_argument("--cache", type=Path, default=host.CACHE / "train")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    host.prepare()
+def make_model() -> torch.nn.Module:
+    """The host's TAESD with 16 channels. The host's layers skip their own initialisation."""
     from comfy.taesd.taesd import TAESD
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    paths = pictures.prepare(options.cache)
-    held = pictures.load([p for p in paths if pictures.held_out(p)])
-    crops = Crops(pictures.load([p for p in paths if not pictures.held_out(p)]), seed=0)
-    torch.manual_seed(0)
     model = TAESD(latent_channels=16)
-    for module in model.modules():  # the host's layers skip their own initialisation
+    for name, module in model.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 torch.nn.init.zeros_(module.bias)
-    for name, module in model.named_modules():
         if name.endswith("conv.4"):  # each residual block starts as the identity
             torch.nn.init.zeros_(module.weight)
-    model = model.to(device, memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    checkpoint = options.cache / "autoencoder.pt"
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device)
-        model.load_state_dict(saved["model"])
-        average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step, spent = saved["step"], saved["spent"]
-    start, last, loss_mean = time.time() - spent, time.time(), 0.0
-    while (elapsed := time.time() - start) < options.minutes * 60:
-        done = elapsed / (options.minutes * 60)
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * done))
-        x = crops.batch(options.batch, options.size).to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            z = model.taesd_encoder(x)
-            out = model.taesd_decoder(z + 0.02 * torch.randn_like(z))
+    return model
+
+
+class Run:
+    """Model, its moving average, optimizer and random states, as one resumable whole."""
+
+    def __init__(self, device: torch.device, rate: float, checkpoint: Path) -> None:
+        torch.manual_seed(0)
+        self.device, self.rate, self.checkpoint = device, rate, checkpoint
+        self.model = make_model().to(device, memory_format=torch.channels_last)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+        self.rng = np.random.default_rng(0)
+        self.step, self.spent, self.loss = 0, 0.0, 0.0
+        if checkpoint.exists():
+            saved = torch.load(checkpoint, map_location=device, weights_only=False)
+            self.model.load_state_dict(saved["model"])
+            self.average.load_state_dict(saved["average"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.step, self.spent, self.loss = saved["step"], saved["spent"], saved.get("loss", 0.0)
+            if "numpy" in saved:
+                self.rng.bit_generator.state = saved["numpy"]
+                torch.set_rng_state(saved["torch"].cpu())
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer")}
+        state |= {"step": self.step, "spent": self.spent, "loss": self.loss}
+        state |= {"numpy": self.rng.bit_generator.state, "torch": torch.get_rng_state()}
+        torch.save(state, self.checkpoint)
+
+    def advance(self, pixels: torch.Tensor, done: float) -> None:
+        """One optimizer step; `done` is the share of the time that is over."""
+        rate = self.rate * min(1.0, (self.step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * done))
+        self.optimizer.param_groups[0]["lr"] = rate
+        x = pixels.to(self.device, memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            z = self.model.taesd_encoder(x)
+            out = self.model.taesd_decoder(z + 0.02 * torch.randn_like(z))
         z = z.float()
         loss = loss_of(out.float(), x) + 1e-3 * z.square().mean() + 0.1 * F.relu(z.abs() - 2.5).mean()
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(model)
-        step += 1
-        loss_mean += (loss.item() - loss_mean) * 0.02
-        if step % 50 == 0:
-            _log.info("%.1f min, step %d, loss %.4f", elapsed / 60, step, loss_mean)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        self.loss += (loss.item() - self.loss) * max(0.02, 1 / self.step)
+
+
+def main() -> None:
+    """Train until the time is up, then export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=25, help="of training, those before a resume counted in")
+    parser.add_argument("--cache", type=Path, default=host.CACHE / "train", help="pictures and checkpoints")
+    parser.add_argument("--batch", type=int, default=16, help="crops per step")
+    parser.add_argument("--size", type=int, default=64, help="pixels per side of a crop")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
+    devices.add_argument(parser)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    host.prepare()
+    device = devices.pick(options.device)
+    paths = pictures.prepare(options.cache)
+    run = Run(device, options.rate, options.cache / "autoencoder.pt")
+    crops = Crops(pictures.load([p for p in paths if not pictures.held_out(p)]), run.rng)
+    last, before = time.time(), time.time() - run.spent
+    while run.spent < options.minutes * 60:
+        run.advance(crops.batch(options.batch, options.size), run.spent / (options.minutes * 60))
+        run.spent = time.time() - before
+        if run.step % 50 == 0:
+            _log.info("%.1f min, step %d, loss %.4f", run.spent / 60, run.step, run.loss)
         if time.time() - last > 240:
             last = time.time()
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "spent": elapsed,
-                },
-                checkpoint,
-            )
-    psnr, mean, std = evaluate(average.module, held)
-    export(average.module, mean, std)
+            run.save()
+    run.save()
+    psnr, mean, std = evaluate(run.average.module, pictures.load([p for p in paths if pictures.held_out(p)]))
+    export(run.average.module, mean, std)
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
-    facts = {
-        "psnr_held_out_db": round(psnr, 2),
-        "steps": step,
-        "minutes": options.minutes,
-        "latent_std": round(std, 3),
-        "device": device.type,
-        "command": f"python -m lab.train_autoencoder --minutes {options.minutes:g}",
-    }
+    facts = {"psnr_held_out_db": round(psnr, 2), "steps": run.step, "minutes": options.minutes,
+             "loss": round(run.loss, 4), "latent_std": round(std, 3), "device": devices.describe(device),
+             "command": f"python -m lab.train_autoencoder --minutes {options.minutes:g}"}  # fmt: skip
     (results / "autoencoder.json").write_text(json.dumps(facts, indent=1) + "\n")
     _log.info("%s", facts)
 

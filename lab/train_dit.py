@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from lab import demo_model
+from lab import device as devices
 from lab.examples import Example, batch, condition, make_examples
 from tools import host
 
@@ -86,17 +87,12 @@ def export(average: torch.nn.Module) -> None:
     save_file(state, demo_model.WEIGHTS)
 
 
-def describe(device: torch.device) -> str:
-    """The device in words."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} cores"
-
-
 class Run:
     """Model, its moving average, optimizers and random states, as one resumable whole."""
 
-    def __init__(self, device: torch.device, rate: float, checkpoint: Path) -> None:
+    def __init__(self, device: torch.device, rate: float, checkpoint: Path, scale: int = 1) -> None:
         torch.manual_seed(0)
-        self.device, self.rate, self.checkpoint = device, rate, checkpoint
+        self.device, self.rate, self.checkpoint, self.scale = device, rate, checkpoint, scale
         self.model = demo_model.build().diffusion_model.to(device).train()
         initialise(self.model)
         keep_norm_inputs(self.model)
@@ -131,6 +127,7 @@ class Run:
         """One optimizer step; `done` is the share of the time that is over."""
         rate = self.rate * min(1.0, (self.step + 1) / 200) * max(0.02, 0.5 * (1 + np.cos(np.pi * done)))
         side, count, _ = BUCKETS[self.rng.choice(len(BUCKETS), p=[p for _, _, p in BUCKETS])]
+        count *= self.scale
         loss = flow_loss(self.model, *(t.to(self.device) for t in batch(examples, self.rng, side, count)))
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = rate
@@ -150,15 +147,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="of training, those before a resume counted in")
     parser.add_argument("--cache", type=Path, default=host.CACHE / "train", help="pictures, latents and checkpoints")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--scale", type=int, default=1, help="batch sizes times this; a GPU wants 8 or more")
+    devices.add_argument(parser)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     host.prepare()
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    )
+    device = devices.pick(options.device)
     examples = make_examples(options.cache, device)
-    run = Run(device, options.rate, options.cache / "dit.pt")
+    run = Run(device, options.rate, options.cache / "dit.pt", options.scale)
     start = last = time.time()
     before, tokens = run.spent, run.tokens
     while run.spent < options.minutes * 60:
@@ -171,8 +167,8 @@ def main() -> None:
             last = time.time()
             run.save()
     run.save()
-    facts = {"steps": run.step, "minutes": options.minutes, "loss": round(run.loss, 4), "device": describe(device),
-             "tokens_per_s": round(run.tokens / run.spent),
+    facts = {"steps": run.step, "minutes": options.minutes, "loss": round(run.loss, 4),
+             "device": devices.describe(device), "tokens_per_s": round(run.tokens / run.spent),
              "parameters": sum(p.numel() for p in run.model.parameters()),
              "command": f"python -m lab.train_dit --minutes {options.minutes:g}"}  # fmt: skip
     results = Path(__file__).parent / "results"

@@ -11,10 +11,11 @@ class HiLoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack, in the order of the menu."""
         from .mask_dilate import HiLoMaskDilate
+        from .masked_decode import HiLoMaskedDecode
         from .model_patch import HiLoModelPatch
         from .token_select import HiLoTokenSelect
 
-        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate]
+        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode]
 
 
 async def comfy_entrypoint() -> HiLoExtension:

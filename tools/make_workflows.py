@@ -33,8 +33,17 @@ def demo(info: dict[str, Any]) -> Graph:
     )
     sampler = g.add("KSampler", (780, 120), [7, "fixed", 8, 1.0, "euler", "simple", 1.0], size=(315, 262), model=(patch, "model"), positive=(cond, "positive"),
                     negative=(cond, "negative"), latent_image=(cond, "latent"))  # fmt: skip
-    decode = g.add("VAEDecode", (1140, 40), samples=(sampler, "LATENT"), vae=(vae, "VAE"))
-    g.add("SaveImage", (1140, 160), ["hilo_demo"], size=(400, 440), images=(decode, "IMAGE"))
+    decode = g.add(
+        "HiLoMaskedDecode",
+        (1140, -120),
+        [8, False, 16],
+        size=(315, 200),
+        vae=(vae, "VAE"),
+        samples=(sampler, "LATENT"),
+        original=(photo, "IMAGE"),
+        mask=(hole, "MASK"),
+    )
+    g.add("SaveImage", (1140, 140), ["hilo_demo"], size=(400, 440), images=(decode, "image"))
     g.add("PreviewImage", (780, 440), title="token map", size=(330, 360), images=(select, "map"))
     g.group("source", (20, -40), (355, 780))
     g.group("HiLo-Token", (760, -200), (355, 280), "#b06634")
