@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from ..errors import HiLoError
@@ -16,7 +17,9 @@ class Family:
     name: str
     model_class: str  # module:class of the diffusion model, as the host defines it
     embedder: str  # attribute that turns positions into RoPE tables, or into a position table
+    width: str  # attribute with the transformer's width, for the cost model
     checkpoints: str  # known to be of this family
+    patch: str = "patch_size"  # attribute with the latent pixels per token side
     text_first: bool = True  # the order of the joint sequence: text, image, references; or image, text
     references: bool = False  # takes reference latents as more image tokens
     dense_when: str = ""  # what makes a run dense, for the README
@@ -25,7 +28,7 @@ class Family:
 
     def patch_size(self, model: Any) -> int:
         """Latent pixels per token side."""
-        size = model.patch_size
+        size = attrgetter(self.patch)(model)
         return int(size if isinstance(size, int) else size[-1])
 
     def token_pixels(self, model: Any) -> int:
@@ -40,11 +43,8 @@ class Family:
         return -tokens % multiple if multiple else 0
 
     def hidden(self, model: Any) -> int:
-        """Width of the transformer, for the cost model."""
-        for field in ("hidden_size", "inner_dim", "dim"):
-            if hasattr(model, field):
-                return int(getattr(model, field))
-        return 3072
+        """Width of the transformer."""
+        return int(attrgetter(self.width)(model))
 
 
 def _axes(count: int) -> Callable[[Any], bool]:
@@ -56,6 +56,7 @@ FAMILIES: tuple[Family, ...] = (
         "FLUX.1",
         "comfy.ldm.flux.model:Flux",
         "pe_embedder",
+        "hidden_size",
         "FLUX.1 dev, schnell, Fill, Kontext, control LoRAs",
         references=True,
         matches=_axes(3),
@@ -64,15 +65,17 @@ FAMILIES: tuple[Family, ...] = (
         "FLUX.2",
         "comfy.ldm.flux.model:Flux",
         "pe_embedder",
+        "hidden_size",
         "FLUX.2 dev, klein",
         references=True,
         matches=_axes(4),
     ),
-    Family("Chroma", "comfy.ldm.chroma.model:Chroma", "pe_embedder", "Chroma1 HD, Base, Flash"),
+    Family("Chroma", "comfy.ldm.chroma.model:Chroma", "pe_embedder", "hidden_size", "Chroma1 HD, Base, Flash"),
     Family(
         "Qwen-Image",
         "comfy.ldm.qwen_image.model:QwenImageTransformer2DModel",
         "pe_embedder",
+        "inner_dim",
         "Qwen-Image, Qwen-Image-Edit, 2509, 2511",
         references=True,
     ),
@@ -80,6 +83,7 @@ FAMILIES: tuple[Family, ...] = (
         "Lumina 2 / Z-Image",
         "comfy.ldm.lumina.model:NextDiT",
         "rope_embedder",
+        "dim",
         "Lumina Image 2.0, Z-Image, Z-Image-Turbo, NetaYume",
         dense_when="reference latents (Omni)",
     ),
@@ -87,12 +91,14 @@ FAMILIES: tuple[Family, ...] = (
         "SD3",
         "comfy.ldm.modules.diffusionmodules.mmdit:OpenAISignatureMMDITWrapper",
         "cropped_pos_embed",
+        "hidden_size",
         "Stable Diffusion 3, 3.5 Medium, 3.5 Large",
     ),
     Family(
         "HiDream",
         "comfy.ldm.hidream.model:HiDreamImageTransformer2DModel",
         "pe_embedder",
+        "inner_dim",
         "HiDream-I1 Full, Dev, Fast",
         text_first=False,
         dense_when="HiDream-E1 (its source picture lies beside the target in one latent)",
@@ -101,6 +107,7 @@ FAMILIES: tuple[Family, ...] = (
         "HunyuanVideo",
         "comfy.ldm.hunyuan_video.model:HunyuanVideo",
         "pe_embedder",
+        "hidden_size",
         "HunyuanImage 2.1, HunyuanVideo at one frame",
         text_first=False,
         dense_when="more than one frame; reference or guiding frames",
@@ -109,6 +116,7 @@ FAMILIES: tuple[Family, ...] = (
         "Wan",
         "comfy.ldm.wan.model:WanModel",
         "rope_embedder",
+        "dim",
         "Wan 2.1 and 2.2 text-to-video at one frame",
         dense_when="more than one frame; reference latents",
     ),
