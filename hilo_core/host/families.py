@@ -120,6 +120,16 @@ FAMILIES: tuple[Family, ...] = (
         "Wan 2.1 and 2.2 text-to-video at one frame",
         dense_when="more than one frame; reference latents",
     ),
+    Family(
+        "Krea 2",
+        "comfy.ldm.krea2.model:SingleStreamDiT",
+        "pe_embedder",
+        "first.out_features",
+        "Krea 2 Raw, Turbo",
+        patch="patch",
+        dense_when="reference latents",
+        since="0.29.0",
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from ..frequency import detail
 from ..grid import TokenGrid
 from ..mask import mask_to_tokens
 from ..plan import TokenPlan, TokenSettings, make_plan
+from .compat import FEATURES
 
 
 class DenseRun(Exception):
@@ -35,6 +36,7 @@ class Known:
     """The clean picture and the plan of one run. Latents are (B, C, H, W), or (B, C, 1, H, W) for video models."""
 
     latent: Tensor  # as the sampler has it, after process_latent_in
+    picture: Tensor  # the same before process_latent_in
     grid: TokenGrid
     plan: TokenPlan
     editable: Tensor | None  # (H, W) bool where there is no denoise mask: all else must stay the source
@@ -70,7 +72,7 @@ def find_known(
     longest: share of the dense tokens above which a strip is not worth its overhead.
     """
     if latent.ndim not in (4, 5) or (latent.ndim == 5 and latent.shape[2] != 1):
-        raise DenseRun("the latent has more than one frame")
+        raise DenseRun(FEATURES["frames"].text)
     grid = TokenGrid(latent.shape[-2], latent.shape[-1], patch)
     if denoise_mask is None and request is None:
         raise DenseRun(
@@ -81,6 +83,7 @@ def find_known(
         if reference is None:
             raise DenseRun("the latent is empty and no reference latent has its size, so the picture is not known")
         latent = reference.to(latent).reshape(reference.shape[:2] + latent.shape[2:])
+    picture = latent
     if torch.count_nonzero(latent):
         latent = model.process_latent_in(latent)
     if not torch.isfinite(latent).all():
@@ -98,7 +101,7 @@ def find_known(
     if plan.count > longest * plan.total:
         raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
     small = {factor: flat(model.process_latent_in(z)) for factor, z in request.small.items()} if request else {}
-    return Known(latent, grid, plan, editable, small)
+    return Known(latent, picture, grid, plan, editable, small)
 
 
 def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> tuple[Tensor, Tensor | None]:

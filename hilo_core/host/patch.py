@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.sampler_helpers
@@ -13,6 +13,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ..cost import ModelShape, run_speedup
 from ..presets import Preset
+from .compat import others
 from .families import Family, find_family
 from .known import DenseRun, PlanRequest, find_known
 from .positions import AnyPositions, Positions, TablePositions
@@ -79,17 +80,31 @@ def _outer_sample(patch: Patch, family: Family, positions: AnyPositions) -> Call
         options = guider.model_options.setdefault("transformer_options", {})
         if run is not None:
             options[KEY] = run
+            _make_innermost(options)
+        beside = others(guider.model_patcher, guider.model_options, KEY)
         try:
             out = executor(noise, latent, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:
             options.pop(KEY, None)
         if run is not None:
+            out = run.finish(out)
             report = _report(run)
+        report = replace(report, others=beside)
         _log.info("HiLo-Token: %s", report.line())
         patch.on_report(report)
         return out
 
     return outer_sample
+
+
+def _make_innermost(options: dict[str, Any]) -> None:
+    """Whatever other nodes wrap around a model call sees the whole picture, in whichever order they were added.
+
+    options: the run's own transformer_options.
+    """
+    around = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    if KEY in around:
+        around[KEY] = around.pop(KEY)
 
 
 def _apply_model(

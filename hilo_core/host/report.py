@@ -25,11 +25,13 @@ class RunReport:
     speedup: float | None = None  # of the run's model time
     predicted: bool = False  # no dense call was there to compare with: the cost model's figure
     note: str = ""
+    others: tuple[str, ...] = ()  # what else was on the model
 
     def line(self) -> str:
         """One line for the log and the node."""
+        beside = [f"also on the model: {', '.join(self.others)}"] if self.others else []
         if self.reason:
-            return f"dense run: {self.reason}"
+            return "; ".join([f"dense run: {self.reason}", *beside])
         kinds = ", ".join(f"{name} {number}" for name, number in self.counts.items())
         parts = [f"{self.dense_steps} dense + {self.compressed_steps} compressed steps"]
         parts.append(f"{self.kept} of {self.total} tokens ({kinds})")
@@ -39,7 +41,7 @@ class RunReport:
             parts.append(f"{self.compressed_seconds:.3f} s per compressed step")
         if self.speedup is not None:
             parts.append(f"{'predicted ' if self.predicted else ''}{self.speedup:.2f}x for the run")
-        return "; ".join(parts + ([self.note] if self.note else []))
+        return "; ".join(parts + ([self.note] if self.note else []) + beside)
 
 
 class Stopwatch:

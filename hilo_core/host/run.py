@@ -14,14 +14,14 @@ from ..grid import TokenGrid
 from ..plan import EDIT, TokenPlan
 from ..schedule import step_of
 from ..strip import compress, gather, low_tokens, restore
+from .compat import FEATURES, grid_patch, unknown_wrapper
 from .families import Family
 from .known import DenseRun, Known, flat
 from .layout import Layout, Segment, biased_attention, make_layout
 from .positions import AnyPositions, record, replaying
 from .report import Stopwatch
 
-# patches and inputs of a model call that assume the full token grid
-GRID_PATCHES = ("double_block", "noise_refiner", "post_input")
+# inputs of a model call that assume the full token grid
 GRID_INPUTS = ("ref_latent", "image_cond", "guiding_frame_index", "reference_latent", "time_dim_concat")
 
 
@@ -76,10 +76,18 @@ class Run:
         out = call.execute(executor) if layout is None else self._compressed(layout, executor, call)
         self.watch.stop(mark, dense=layout is None)
         self.taken[step] = layout is None
-        if self.known.editable is None:
+        if self.known.editable is None or out.shape[-2:] != self.known.editable.shape:
             return out
         # without a denoise mask the sampler protects nothing, so the source is put back here
         return torch.where(self.known.editable.to(out.device), out, self._repeat(self.known.latent, out))
+
+    def finish(self, out: Tensor) -> Tensor:
+        """The sampler's result. Where nothing else protects it, the picture outside the edit is put back exactly:
+        model calls that a step cache left out did not."""
+        if self.known.editable is None or self.sigmas[-1] > 0 or out.shape[-2:] != self.known.editable.shape:
+            return out
+        picture = self.known.picture.to(out).reshape(-1, *out.shape[1:])
+        return torch.where(self.known.editable.to(out.device), out, self._repeat(picture, out))
 
     def _compressed(self, layout: Layout, executor: Callable[..., Tensor], call: Call) -> Tensor:
         grid, plan = self.known.grid, self.known.plan
@@ -149,7 +157,7 @@ class Run:
             return None
         plan = self.known.plan
         return {
-            name: [r if r is None else gather(r[:, : plan.total], plan) for r in residuals]
+            name: [r if r is None else gather(r[:, : plan.total], plan) for r in residuals or ()]
             for name, residuals in control.items()
         }
 
@@ -174,21 +182,22 @@ class Run:
         """DenseRun for whatever assumes the full grid and is not handled."""
         plan, grid = self.known.plan, self.known.grid
         if flat(call.x).shape[-2:] != (grid.latent_height, grid.latent_width):
-            raise DenseRun("area conditioning or context windows crop the latent")
+            raise DenseRun(FEATURES["area"].text)
         if call.x.shape[0] % self.known.latent.shape[0]:
             raise DenseRun("the batch of a model call is not a multiple of the latent's")
         mask = call.kwargs.get("attention_mask")
         if mask is not None and call.context is not None and mask.shape[-1] > call.context.shape[1]:
-            raise DenseRun("an attention mask over image tokens (Redux, style model)")
+            raise DenseRun(FEATURES["redux"].text)
         for residuals in (call.control or {}).values():
-            if any(r is not None and (r.ndim != 3 or r.shape[1] < plan.total) for r in residuals):
-                raise DenseRun("a ControlNet gives residuals of another grid")
-        for name in GRID_PATCHES:
-            if call.options.get("patches", {}).get(name):
-                raise DenseRun(f"a '{name}' patch of another node works on the full token grid")
+            if any(r is not None and (r.ndim != 3 or r.shape[1] < plan.total) for r in residuals or ()):
+                raise DenseRun(FEATURES["control_grid"].text)
+        if kind := grid_patch(call.options):
+            raise DenseRun(FEATURES["grid_patch"].text.format(kind))
+        if key := unknown_wrapper(call.options):
+            raise DenseRun(FEATURES["unknown_wrapper"].text.format(key))
         for name in GRID_INPUTS:
             if call.kwargs.get(name) is not None:
-                raise DenseRun(f"this model's '{name}' input works on the full token grid")
+                raise DenseRun(FEATURES["grid_input"].text.format(name))
         if call.kwargs.get("ref_latents") and not self.family.references:
             raise DenseRun(f"reference latents of {self.family.name} are not compressed yet")
 

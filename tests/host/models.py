@@ -244,6 +244,23 @@ def wan() -> Any:
     return _finish(comfy.supported_models.WAN21_T2V, unet, lambda c: comfy.model_base.WAN21(c))
 
 
+def krea2() -> Any:
+    """Krea 2, in hosts that have it."""
+    unet = dict(
+        image_model="krea2",
+        features=128,
+        tdim=64,
+        txtdim=24,
+        heads=2,
+        kvheads=1,
+        layers=2,
+        txtlayers=2,
+        txtheads=2,
+        txtkvheads=1,
+    )
+    return _finish(comfy.supported_models.Krea2, unet, lambda c: comfy.model_base.Krea2(c))
+
+
 def _plain(length: int) -> tuple[torch.Tensor, dict]:
     return torch.randn(1, length, 48), {"pooled_output": torch.randn(1, 32)}
 
@@ -270,6 +287,7 @@ SMALL = (
     Small("HiDream", hidream, 16, _hidream_cond),
     Small("HunyuanVideo", hunyuan, 16, _pooled, video=True, even=True),
     Small("Wan", wan, 16, _plain, video=True),
+    *([Small("Krea 2", krea2, 16, _plain, video=True)] if hasattr(comfy.supported_models, "Krea2") else []),
 )
 
 

@@ -1,0 +1,141 @@
+"""What else can be on a model or in a graph, and what HiLo-Token does about it: one table, and a look at a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+WORKS, DENSE, REFUSED = "works", "works dense, with the reason", "refused"
+
+# patches of one sequence of tokens each: right on any sequence; or of UNets only, so never called here
+TOKEN_PATCHES = {"attn1_patch", "attn1_output_patch", "attn2_patch", "attn2_output_patch"}
+UNET_PATCHES = {
+    "input_block_patch",
+    "input_block_patch_after_skip",
+    "output_block_patch",
+    "middle_patch",
+    "middle_block_after_patch",
+    "emb_patch",
+    "forward_timestep_embed_patch",
+}
+STRIP_WRAPPERS = {"easycache", "torch.compile"}  # wrappers inside a model call that are right on a strip
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One row of the compatibility table. For dense ones `text` is the reason that the user sees."""
+
+    name: str
+    test: str  # the test that holds it, by name
+    verdict: str = WORKS
+    text: str = ""
+
+
+FEATURES: dict[str, Feature] = {
+    "lora": Feature("LoRA", "test_lora"),
+    "scheduled_lora": Feature("Hooks, scheduled LoRA", "test_scheduled_lora"),
+    "order": Feature("Several MODEL patches, in either order", "test_patches_in_either_order"),
+    "differential": Feature("Differential Diffusion", "test_differential_diffusion"),
+    "controlnet": Feature("ControlNet for DiTs", "test_controlnet", text="residuals follow the tokens"),
+    "control_lora": Feature("Control LoRA, Fill: concatenated channels", "test_concat_channels"),
+    "cfg": Feature("CFG, two conditionings of other lengths", "test_cfg"),
+    "cfg_patches": Feature("CFGNorm, RenormCFG, CFGZeroStar, RescaleCFG", "test_guidance_nodes"),
+    "sampling_patches": Feature("ModelSamplingFlux, ModelSamplingAuraFlow, SD3 shift", "test_model_sampling_nodes"),
+    "flux_guidance": Feature("FluxGuidance", "test_flux_guidance"),
+    "slg": Feature("Skip layer guidance (SLG)", "test_skip_layer_guidance"),
+    "pag": Feature("Perturbed attention guidance, and other post-CFG model calls", "test_post_cfg_model_call"),
+    "guiders": Feature("Dual CFG, Perp-Neg and other guiders", "test_guiders"),
+    "easycache": Feature("EasyCache", "test_easycache", text="skips steps by the strip's change"),
+    "lazycache": Feature("LazyCache", "test_lazycache"),
+    "rope": Feature("ScaleROPE", "test_scaled_positions"),
+    "block_replace": Feature("Block replacements ('dit')", "test_block_replacement", text="see the strip"),
+    "token_patch": Feature("Attention patches (attn1, attn2), NAG", "test_attention_patch", text="see the strip"),
+    "override": Feature("Attention overrides", "test_attention_override", text="called with the biased mask"),
+    "backends": Feature("Attention: PyTorch, split, sub-quadratic, basic", "test_attention_backends"),
+    "fp8": Feature("fp8 and other weights with manual cast", "test_fp8_weights"),
+    "compile": Feature("torch.compile", "test_torch_compile"),
+    "offload": Feature("Low-VRAM offloading", "test_offloaded_weights"),
+    "preview": Feature("Previews", "test_preview_sees_the_picture"),
+    "interrupt": Feature("Interrupt", "test_interrupt_leaves_nothing"),
+    "second_sampler": Feature("Upscale and a second sampler of another size", "test_second_sampler_of_another_size"),
+    "samplers": Feature("Every sampler of the host", "test_every_sampler"),
+    "schedulers": Feature("Every scheduler of the host", "test_every_scheduler"),
+    "model_wrapper": Feature("Model function wrappers", "test_model_function_wrapper"),
+    "apply_wrapper": Feature("Wrappers around a model call", "test_wrapper_around_model_call"),
+    "mask_cond": Feature("Masked conditioning", "test_masked_conditioning"),
+    "area": Feature(
+        "Area conditioning", "test_area_conditioning", DENSE, "area conditioning or context windows crop the latent"
+    ),
+    "context_windows": Feature(
+        "Context windows", "test_context_windows", DENSE, "area conditioning or context windows crop the latent"
+    ),
+    "redux": Feature(
+        "Redux, style model with a strength", "test_redux", DENSE, "an attention mask over image tokens (Redux)"
+    ),
+    "grid_patch": Feature(
+        "DiffSynth, Z-Image Fun and other full-grid patches",
+        "test_full_grid_patch",
+        DENSE,
+        "a '{}' patch of another node works on the full token grid",
+    ),
+    "grid_input": Feature(
+        "Inputs on the full grid (reference frames of video models)",
+        "test_full_grid_input",
+        DENSE,
+        "this model's '{}' input works on the full token grid",
+    ),
+    "unknown_wrapper": Feature(
+        "Unknown wrappers inside the model call",
+        "test_unknown_wrapper",
+        DENSE,
+        "the wrapper '{}' of another node is not known to work on a part of the tokens",
+    ),
+    "control_grid": Feature(
+        "ControlNet on another token grid", "test_controlnet_of_another_grid", DENSE,
+        "a ControlNet gives residuals of another grid",
+    ),
+    "frames": Feature("Video of several frames", "test_several_frames", DENSE, "the latent has more than one frame"),
+    "unet": Feature("UNets (SD 1.5, SDXL)", "test_unknown_model_is_refused", REFUSED),
+    "nan": Feature("A latent or mask with NaN", "test_nan_is_an_error", REFUSED),
+}  # fmt: skip
+
+
+def table() -> list[tuple[str, str, str]]:
+    """The table of the README: name, verdict, remark."""
+    return [(f.name, f.verdict, f.text.format("...")) for f in FEATURES.values()]
+
+
+def grid_patch(options: dict[str, Any]) -> str:
+    """The first kind of patch, of those on a model call, that is not known to work on a strip; or ''.
+
+    options: transformer_options.
+    """
+    known = TOKEN_PATCHES | UNET_PATCHES
+    return next((kind for kind, found in options.get("patches", {}).items() if found and kind not in known), "")
+
+
+def unknown_wrapper(options: dict[str, Any]) -> str:
+    """The key of the first wrapper inside the model call that is not known to work on a strip; or ''."""
+    inside = options.get("wrappers", {}).get("diffusion_model", {})
+    return next((str(key) for key, found in inside.items() if found and key not in STRIP_WRAPPERS), "")
+
+
+def others(patcher: Any, model_options: dict[str, Any], mine: str) -> tuple[str, ...]:
+    """What else is on a model, for the report, sorted. mine: the key of this pack's own wrappers."""
+    options = model_options.get("transformer_options", {})
+    found = {
+        str(key) for kinds in options.get("wrappers", {}).values() for key, w in kinds.items() if w and key != mine
+    }
+    found |= {kind for kind, patches in options.get("patches", {}).items() if patches}
+    found |= {f"{kind} replaced" for kind, blocks in options.get("patches_replace", {}).items() if blocks}
+    found |= {name for name in ("rope_options", "optimized_attention_override") if options.get(name)}
+    found |= {name for name in ("context_handler",) if model_options.get(name)}
+    found |= {name for name, value in model_options.items() if value and callable(value)}
+    found |= {name for name, value in model_options.items() if isinstance(value, list) and value}
+    if patcher.patches:
+        found.add("weight patches (LoRA)")
+    embedder = {name for name, value in patcher.object_patches.items() if type(value).__module__ != _POSITIONS}
+    return tuple(sorted(found | embedder))
+
+
+_POSITIONS = __name__.rsplit(".", 1)[0] + ".positions"
