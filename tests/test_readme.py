@@ -1,0 +1,39 @@
+"""The README says what the code and the stored results say, and its snippets run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from hilo_core.presets import PRESETS
+from tools import host, readme
+
+TEXT = readme.README.read_text(encoding="utf-8")
+
+
+def test_tables_are_up_to_date():
+    assert readme.filled(TEXT) == TEXT, "run: python -m tools.readme"
+    assert len(re.findall("<!-- table:", TEXT)) == len(readme.TABLES)
+
+
+def test_snippet_runs():
+    (snippet,) = re.findall("```python\n(.*?)```", TEXT, re.DOTALL)
+    subprocess.run([sys.executable, "-c", snippet], cwd=host.ROOT, check=True)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))))
+def test_local_links_exist(target):
+    assert (host.ROOT / target).exists()
+
+
+def test_claims_hold():
+    """The goals of the paper, on the demo model."""
+    found = readme.result("bench_cpu")["speedup"]["1024"]
+    assert found["6.38"] >= 3.13 and found["15.92"] >= 2.59 and found["35.36"] >= 1.67
+
+
+def test_every_preset_is_named():
+    assert all(f"`{name}`" in TEXT for name in PRESETS)
