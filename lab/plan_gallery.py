@@ -59,7 +59,8 @@ def main() -> None:
     legend = " ".join(
         f'<b style="background:rgb{rgb};color:#888">&nbsp;{name}&nbsp;</b>' for name, rgb in COLOURS.items()
     )
-    page = f"<!doctype html><meta charset=utf-8><title>Token plans</title><h1>Token plans</h1><p>{legend}</p>{''.join(rows)}"
+    head = "<!doctype html><meta charset=utf-8><title>Token plans</title><h1>Token plans</h1>"
+    page = f"{head}<p>{legend}</p>{''.join(rows)}"
     (TARGET / "index.html").write_text(page, encoding="utf-8")
     _log.info("%d plans in %s", len(rows), TARGET / "index.html")
 
