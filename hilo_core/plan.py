@@ -65,6 +65,11 @@ class TokenPlan:
         """Nothing is dropped."""
         return len(self.kept) == self.total
 
+    def to(self, device: torch.device) -> TokenPlan:
+        """With its indices on a device, where every step gathers by them. Kinds and masses stay: set-up reads those."""
+        cells = tuple(replace(c, index=c.index.to(device)) for c in self.cells)
+        return replace(self, kept=self.kept.to(device), cells=cells)
+
     def counts(self) -> dict[str, int]:
         """Tokens by kind, for reports."""
         names = {EDIT: "edit", HIGH: "high", NATIVE: "low native"}

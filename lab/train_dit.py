@@ -33,7 +33,7 @@ _log = logging.getLogger("lab.dit")
 def flow_loss(model: torch.nn.Module, clean: torch.Tensor, masked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Velocity error, almost only inside the mask."""
     b = clean.shape[0]
-    u = torch.sigmoid(torch.randn(b, device=clean.device))
+    u = torch.rand(b, device=clean.device)  # evenly over the schedule, as the sampler visits it
     sigma = demo_model.SHIFT * u / (1 + (demo_model.SHIFT - 1) * u)
     noise = torch.randn_like(clean)
     s = sigma.view(-1, 1, 1, 1)

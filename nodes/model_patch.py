@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from comfy_api.latest import io
 
@@ -14,6 +14,7 @@ from ..hilo_core.host.report import RunReport
 from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced
+from .report import LastRun, keep_report
 
 REFERENCES = {"whole": 0, "coarse 2x2": 2, "coarse 4x4": 4}
 
@@ -80,16 +81,21 @@ class HiLoModelPatch(io.ComfyNode):
         chosen = replace(chosen, schedule=replace(chosen.schedule, **given))
         if mass_bias >= 0:
             chosen = replace(chosen, bias=mass_bias)
-        tell = _tell(cls.hidden.unique_id if cls.hidden else None)
-        return io.NodeOutput(patch_model(model, Patch(chosen, plan, tell, REFERENCES[references])))
+        run = LastRun()
+        tell = _tell(cls.hidden.unique_id if cls.hidden else None, run)
+        patched = patch_model(model, Patch(chosen, plan, tell, REFERENCES[references]))
+        keep_report(patched, run)
+        return io.NodeOutput(patched)
 
 
-def _tell(node_id: str | None) -> Callable[[RunReport], None]:
-    """Show a run's summary on the node."""
+def _tell(node_id: str | None, run: LastRun) -> Callable[[RunReport], None]:
+    """Show a run's summary on the node, and keep it for the report."""
 
     def tell(report: RunReport) -> None:
+        run.report = report
         server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
         if node_id is not None and server is not None:
             server.send_progress_text(report.line(), node_id)
+            server.send_sync("hilo-token.report", {"node": node_id, **asdict(report)})
 
     return tell

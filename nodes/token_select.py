@@ -18,9 +18,11 @@ from ..hilo_core.host.families import find_family
 from ..hilo_core.host.known import PlanRequest
 from ..hilo_core.mask import check_mask, clean_mask, mask_to_tokens
 from ..hilo_core.plan import RULES, TokenSettings, make_plan
-from ..hilo_core.presets import LEVELS, PRESETS, preset
+from ..hilo_core.presets import LEVELS, PRESETS
+from ..hilo_core.presets import preset as preset_named
 from ..hilo_core.render import describe, token_map
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_image, same_size
+from .sources import remember
 
 AS_PRESET = "as preset"
 
@@ -103,7 +105,7 @@ class HiLoTokenSelect(io.ComfyNode):
         same_size(image, mask)
         if not bool(mask.any()):
             raise HiLoError("The mask is empty: paint what is to change.")
-        settings = _settings(preset, dilation, dilation_mode, score, rule, amount, nearness, low, native, budget)
+        settings = token_settings(preset, dilation, dilation_mode, score, rule, amount, nearness, low, native, budget)
         shape, size = ModelShape(), 16
         if model is not None:
             network = model.model.diffusion_model
@@ -111,9 +113,7 @@ class HiLoTokenSelect(io.ComfyNode):
             shape = ModelShape(family.hidden(network))
             size = family.token_pixels(model.model)
         rows, columns = -(-image.shape[1] // size), -(-image.shape[2] // size)
-        if speedup > 1:
-            fitting = shape.tokens_for(speedup, rows * columns)
-            settings = replace(settings, budget=min(fitting, settings.budget or fitting))
+        settings = with_speedup(settings, speedup, shape, rows * columns)
         edit = mask_to_tokens(mask, rows, columns, size)
         found = detail(luma(image), rows, columns, settings.score)
         plan = make_plan(edit, found, settings)
@@ -123,7 +123,8 @@ class HiLoTokenSelect(io.ComfyNode):
         if vae is not None:
             small = {c.factor: vae.encode(shrink(image[:1], rows, columns, c.factor)) for c in plan.cells}
         request = PlanRequest(settings, edit, found, plan, small)
-        return io.NodeOutput(request, picture[None], text, ui=_Preview(picture[None], text, cls))
+        key = remember(image, edit, shape)
+        return io.NodeOutput(request, picture[None], text, ui=_Preview(picture[None], text, key, cls))
 
 
 def shrink(image: Tensor, rows: int, columns: int, factor: int) -> Tensor:
@@ -141,21 +142,21 @@ def shrink(image: Tensor, rows: int, columns: int, factor: int) -> Tensor:
 
 
 class _Preview(ui.PreviewImage):
-    """Picture and text under the node."""
+    """Picture and text under the node, and the key for its live preview."""
 
-    def __init__(self, image: torch.Tensor, text: str, cls: type[io.ComfyNode]) -> None:
+    def __init__(self, image: torch.Tensor, text: str, key: str, cls: type[io.ComfyNode]) -> None:
         super().__init__(image, cls=cls)
-        self.text = text
+        self.text, self.key = text, key
 
     def as_dict(self) -> dict:
         """For the front end."""
-        return super().as_dict() | {"text": (self.text,)}
+        return super().as_dict() | {"text": (self.text,), "hilo_key": (self.key,)}
 
 
-def _settings(
-    name: str,
+def token_settings(
+    preset: str,
     dilation: float,
-    mode: str,
+    dilation_mode: str,
     score: str,
     rule: str,
     amount: float,
@@ -164,11 +165,12 @@ def _settings(
     native: bool,
     budget: int,
 ) -> TokenSettings:
-    base = preset(name).tokens
+    """Settings from the node's widgets."""
+    base = preset_named(preset).tokens
     base = replace(
         base,
         dilation=dilation,
-        dilation_relative=mode == "relative",
+        dilation_relative=dilation_mode == "relative",
         score=score,
         nearness=nearness,
         native=native,
@@ -177,3 +179,11 @@ def _settings(
     if rule != AS_PRESET:
         base = replace(base, rule=rule, amount=amount, max_high=1.0)
     return base if low == AS_PRESET else replace(base, levels=LEVELS[low])
+
+
+def with_speedup(settings: TokenSettings, speedup: float, shape: ModelShape, total: int) -> TokenSettings:
+    """The same with a budget that gives at least this speed-up of a step, of `total` tokens; 1 or less asks nothing."""
+    if speedup <= 1:
+        return settings
+    fitting = shape.tokens_for(speedup, total)
+    return replace(settings, budget=min(fitting, settings.budget or fitting))

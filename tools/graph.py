@@ -20,12 +20,14 @@ class Graph:
         self,
         kind: str,
         at: tuple[int, int],
-        widgets: list[Any] | None = None,
+        widgets: list[Any] | dict[str, Any] | None = None,
         title: str = "",
         size: tuple[int, int] = (315, 120),
+        models: list[dict[str, str]] | None = None,
         **wires: tuple[dict[str, Any], str],
     ) -> dict[str, Any]:
-        """A node. widgets: values in the node's own order. wires: input name = (node, output name)."""
+        """A node. widgets: values in the node's own order, or those that are not the default, by name. models: what
+        the front end offers to download. wires: input name = (node, output name)."""
         spec = self.info[kind]
         inputs = {**spec["input"].get("required", {}), **spec["input"].get("optional", {})}
         unknown = set(wires) - set(inputs)
@@ -41,6 +43,7 @@ class Graph:
             "mode": 0,
             "inputs": [
                 {"name": n, "type": s[0] if isinstance(s[0], str) else "COMBO", "link": None}
+                | ({"widget": {"name": n}} if _is_widget(s) else {})
                 for n, s in inputs.items()
                 if not _is_widget(s) or n in wires
             ],
@@ -48,8 +51,8 @@ class Graph:
                 {"name": n, "type": t if isinstance(t, str) else "COMBO", "links": []}
                 for n, t in zip(spec["output_name"], spec["output"], strict=True)
             ],
-            "properties": {"Node name for S&R": kind},
-            "widgets_values": widgets or [],
+            "properties": {"Node name for S&R": kind} | ({"models": models} if models else {}),
+            "widgets_values": widgets if isinstance(widgets, list) else self._values(inputs, widgets or {}),
         }
         if title:
             node["title"] = title
@@ -57,6 +60,25 @@ class Graph:
         for name, (source, output) in wires.items():
             self._wire(source, output, node, name)
         return node
+
+    @staticmethod
+    def _values(inputs: dict[str, Any], given: dict[str, Any]) -> list[Any]:
+        """Widget values in the node's order; a seed is followed by what happens to it after a run, and
+        upload buttons come last."""
+        unknown, values, buttons = set(given) - set(inputs), [], []
+        if unknown:
+            raise KeyError(f"No widget {sorted(unknown)} among {list(inputs)}")
+        for name, spec in inputs.items():
+            if not _is_widget(spec):
+                continue
+            options = spec[1] if len(spec) > 1 else {}
+            choices = spec[0] if isinstance(spec[0], list) else options.get("options", [])
+            values.append(given.get(name, options.get("default", choices[0] if choices else None)))
+            if options.get("control_after_generate"):
+                values.append("fixed")
+            if options.get("image_upload"):
+                buttons.append("image")
+        return values + buttons
 
     def _wire(self, source: dict[str, Any], output: str, target: dict[str, Any], name: str) -> None:
         slot = next(i for i, o in enumerate(source["outputs"]) if o["name"] == output)

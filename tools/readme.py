@@ -73,9 +73,9 @@ def planning() -> str:
 
 def compatibility() -> str:
     """What else may be on the model."""
-    from hilo_core.host.compat import KNOWN
+    from hilo_core.host import compat
 
-    return _table(["with", "result"], [[entry.name, entry.outcome] for entry in KNOWN])
+    return _table(["with", "result", ""], [list(row) for row in compat.table()])
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -41,7 +41,7 @@ def to_api(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
             inputs[name] = values.pop(0)
             options = spec[1] if len(spec) > 1 else {}
             after_seed = options.get("control_after_generate") or name in ("seed", "noise_seed")
-            if values and ((after_seed and values[0] in _SEED_MODES) or options.get("image_upload")):
+            if values and after_seed and values[0] in _SEED_MODES:
                 values.pop(0)
         for slot in node.get("inputs", []):
             if slot.get("link") is not None:

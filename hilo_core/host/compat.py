@@ -63,11 +63,10 @@ FEATURES: dict[str, Feature] = {
     "model_wrapper": Feature("Model function wrappers", "test_model_function_wrapper"),
     "apply_wrapper": Feature("Wrappers around a model call", "test_wrapper_around_model_call"),
     "mask_cond": Feature("Masked conditioning", "test_masked_conditioning"),
-    "area": Feature(
-        "Area conditioning", "test_area_conditioning", DENSE, "area conditioning or context windows crop the latent"
-    ),
+    "area": Feature("Area conditioning", "test_area_conditioning", DENSE, "area conditioning crops the latent"),
+    "tiles": Feature("Tiling inside the sampler", "test_tiled_model_calls", DENSE, "a model call sees a tile only"),
     "context_windows": Feature(
-        "Context windows", "test_context_windows", DENSE, "area conditioning or context windows crop the latent"
+        "Context windows", "test_context_windows", DENSE, "context windows take the latent apart"
     ),
     "redux": Feature(
         "Redux, style model with a strength", "test_redux", DENSE, "an attention mask over image tokens (Redux)"
@@ -118,6 +117,18 @@ def unknown_wrapper(options: dict[str, Any]) -> str:
     """The key of the first wrapper inside the model call that is not known to work on a strip; or ''."""
     inside = options.get("wrappers", {}).get("diffusion_model", {})
     return next((str(key) for key, found in inside.items() if found and key not in STRIP_WRAPPERS), "")
+
+
+def forget(options: dict[str, Any]) -> None:
+    """The sequence of tokens has changed: EasyCache's state, in tensors of the old one, starts afresh.
+
+    Its own reset leaves a rate of 0, after which it would skip every step. options: transformer_options.
+    """
+    cache: Any = options.get("easycache")
+    if hasattr(cache, "uuid_cache_diffs"):  # LazyCache, under the same name, has none and sees the picture
+        skipped = cache.total_steps_skipped
+        cache.reset()
+        cache.total_steps_skipped, cache.relative_transformation_rate = skipped, None
 
 
 def others(patcher: Any, model_options: dict[str, Any], mine: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ..cost import ModelShape, run_speedup
 from ..presets import Preset
-from .compat import others
+from .compat import FEATURES, others
 from .families import Family, find_family
 from .known import DenseRun, PlanRequest, find_known
 from .positions import AnyPositions, Positions, TablePositions
@@ -141,6 +141,8 @@ def _make_run(
         denoise_mask = comfy.sampler_helpers.prepare_mask(denoise_mask, noise.shape, device)
     if not torch.count_nonzero(noise):
         raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
+    if any(entry.get("area") or entry.get("set_area_to_bounds") for conds in guider.conds.values() for entry in conds):
+        raise DenseRun(FEATURES["area"].text)
     known = find_known(
         model,
         latent.to(device),

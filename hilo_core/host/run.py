@@ -14,7 +14,7 @@ from ..grid import TokenGrid
 from ..plan import EDIT, TokenPlan
 from ..schedule import step_of
 from ..strip import compress, gather, low_tokens, restore
-from .compat import FEATURES, grid_patch, unknown_wrapper
+from .compat import FEATURES, forget, grid_patch, unknown_wrapper
 from .families import Family
 from .known import DenseRun, Known, flat
 from .layout import Layout, Segment, biased_attention, make_layout
@@ -58,13 +58,14 @@ class Run:
     taken: dict[int, bool] = field(default_factory=dict)  # step -> ran dense
     reason: str = ""  # why a call had to be dense
     layouts: dict[Any, Layout] = field(default_factory=dict)
+    last: Layout | str | None = "none yet"  # the layout of the call before this one
 
     def __post_init__(self) -> None:
         grid, plan, latent = self.known.grid, self.known.plan, flat(self.known.latent)
-        unknown = torch.zeros(plan.total, dtype=torch.bool)
+        unknown = torch.zeros(plan.total, dtype=torch.bool, device=latent.device)
         unknown[plan.kept[plan.kind == EDIT]] = True
         pixels = grid.pixels(unknown.reshape(plan.rows, plan.columns))
-        self.source = ~pixels.to(latent.device)  # (H, W) latent pixels that no edit token touches
+        self.source = ~pixels  # (H, W) latent pixels that no edit token touches
         self.low = low_tokens(latent, self.source, grid, plan, self.known.small)
         self.low_noise = low_tokens(flat(self.noise), torch.ones_like(self.source), grid, plan, noise=True)
 
@@ -72,10 +73,13 @@ class Run:
         """One model call: dense or as a strip, as the schedule says."""
         step = step_of(float(call.t.max()), self.sigmas)
         layout = None if self.dense_steps[step] else self._layout_or_reason(call)
+        if layout is not self.last and self.last != "none yet":
+            forget(call.options)
+        self.last = layout
         mark = self.watch.start()
         out = call.execute(executor) if layout is None else self._compressed(layout, executor, call)
         self.watch.stop(mark, dense=layout is None)
-        self.taken[step] = layout is None
+        self.taken[step] = self.taken.get(step, False) or layout is None
         if self.known.editable is None or out.shape[-2:] != self.known.editable.shape:
             return out
         # without a denoise mask the sampler protects nothing, so the source is put back here
@@ -182,7 +186,9 @@ class Run:
         """DenseRun for whatever assumes the full grid and is not handled."""
         plan, grid = self.known.plan, self.known.grid
         if flat(call.x).shape[-2:] != (grid.latent_height, grid.latent_width):
-            raise DenseRun(FEATURES["area"].text)
+            raise DenseRun(FEATURES["tiles"].text)
+        if call.options.get("context_window") is not None:
+            raise DenseRun(FEATURES["context_windows"].text)  # a window over the batch leaves the size as it is
         if call.x.shape[0] % self.known.latent.shape[0]:
             raise DenseRun("the batch of a model call is not a multiple of the latent's")
         mask = call.kwargs.get("attention_mask")

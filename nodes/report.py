@@ -1,0 +1,130 @@
+"""HiLoReport: what the last run gained, as text and as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import io, ui
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..hilo_core.host.patch import KEY
+from ..hilo_core.host.report import RunReport
+from ..hilo_core.render import COLOURS
+from .common import CATEGORY
+
+WIDTH, MARGIN, BAR = 768, 24, 34
+GREY = (120, 120, 120)
+
+
+@dataclass
+class LastRun:
+    """The report of the last run of one patched model."""
+
+    report: RunReport | None = None
+
+
+_runs: WeakKeyDictionary[Any, LastRun] = WeakKeyDictionary()  # by the patch's wrapper, which clones of the model share
+
+
+def keep_report(model: Any, run: LastRun) -> None:
+    """Note where the runs of a patched model are reported."""
+    for wrapper in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        _runs[wrapper] = run
+
+
+def last_report(model: Any) -> RunReport | None:
+    """The report of the last run of a model, or of a clone of it."""
+    runs = [_runs[w] for w in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY) if w in _runs]
+    return runs[-1].report if runs else None
+
+
+class HiLoReport(io.ComfyNode):
+    """The last run in numbers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="HiLoReport",
+            display_name="HiLo Report",
+            category=CATEGORY,
+            description="Text and a picture of what the last run gained, to save with the result.",
+            inputs=[
+                io.Model.Input("model", tooltip="From HiLo Model Patch."),
+                io.Latent.Input(
+                    "samples", optional=True, tooltip="The sampler's latent, so that the report waits for the run."
+                ),
+            ],
+            outputs=[
+                io.String.Output("text", display_name="text", tooltip="Steps, tokens, seconds and speed-up."),
+                io.Image.Output("picture", display_name="picture", tooltip="The same as bars."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> float:
+        """Never cached: another run of the same model changes the report."""
+        return float("nan")
+
+    @classmethod
+    def execute(cls, model: Any, samples: dict[str, Any] | None = None) -> io.NodeOutput:
+        """Run the node."""
+        report = last_report(model) or RunReport(
+            reason="connect the sampler's latent to 'samples', so that there is a run to report"
+            if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+            else "the preset is 'off', or the model does not come from HiLo Model Patch"
+        )
+        text = report.line().replace("; ", "\n")
+        picture = draw_report(report)
+        return io.NodeOutput(text, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+def draw_report(report: RunReport) -> Tensor:
+    """(1, H, W, 3) in 0..1: seconds of a dense and of a compressed step, and the tokens by kind."""
+    bars = [("dense step", report.dense_seconds), ("compressed step", report.compressed_seconds)]
+    bars = [(name, seconds) for name, seconds in bars if seconds is not None]
+    canvas = Image.new("RGB", (WIDTH, 110 + len(bars) * (BAR + 12) + (BAR + 60 if report.total else 0)), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(20)
+    pen.text((MARGIN, 20), _headline(report), fill="black", font=ImageFont.load_default(28))
+    y, longest = 74, max((seconds for _, seconds in bars), default=1.0) or 1.0
+    for name, seconds in bars:
+        end = 220 + (WIDTH - 340) * seconds / longest
+        pen.text((MARGIN, y + 5), name, fill="black", font=font)
+        pen.rectangle((220, y, end, y + BAR), fill=COLOURS["low 4x4"] if name.startswith("dense") else COLOURS["edit"])
+        pen.text((end + 8, y + 5), f"{seconds:.3g} s", fill="black", font=font)
+        y += BAR + 12
+    if report.total:
+        pen.text((MARGIN, y + 5), "tokens", fill="black", font=font)
+        _draw_tokens(pen, report, y)
+    return torch.from_numpy(np.asarray(canvas, dtype=np.float32) / 255)[None]
+
+
+def _headline(report: RunReport) -> str:
+    if report.reason:
+        return "\n".join(wrap(f"dense run: {report.reason}", 52))
+    gain = (
+        "" if report.speedup is None else f"{report.speedup:.2f}x {'predicted' if report.predicted else 'measured'}, "
+    )
+    return f"{gain}{report.kept} of {report.total} tokens"
+
+
+def _draw_tokens(pen: ImageDraw.ImageDraw, report: RunReport, y: int) -> None:
+    """Tokens by kind as one bar, which the dense grid would fill, with its legend below."""
+    x, font, label = 220.0, ImageFont.load_default(16), 220.0
+    pen.rectangle((x, y, WIDTH - MARGIN, y + BAR), outline=GREY)
+    for name, number in report.counts.items():
+        width = (WIDTH - MARGIN - 220) * number / report.total
+        pen.rectangle((x, y, x + width, y + BAR), fill=COLOURS[name])
+        pen.rectangle((label, y + BAR + 16, label + 12, y + BAR + 28), fill=COLOURS[name])
+        text = f"{name} {number}"
+        pen.text((label + 17, y + BAR + 12), text, fill="black", font=font)
+        label += 17 + pen.textlength(text, font=font) + 14
+        x += width

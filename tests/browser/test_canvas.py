@@ -1,0 +1,134 @@
+"""What the artist sees. The page is kept from test to test; each loads the workflow that it needs."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tools.make_workflows import WORKFLOWS
+
+PICTURES = "/api/workflow_templates/hilo-token"
+SELECT = "app.graph._nodes.find((n) => n.type === 'HiLoTokenSelect')"
+MAP = "document.querySelector('.hilo-token-map')"
+TEXT = "document.querySelector('.hilo-token-text').textContent"
+BADGE = "document.querySelector('.hilo-token-badge').textContent"
+
+
+def load(page, name):
+    """Open a workflow as the template browser does; returns the types of its nodes that the front end lacks."""
+    page.evaluate(
+        """async (url) => {
+            const workflow = await (await fetch(url)).json();
+            await app.loadGraphData(workflow, true, true);
+        }""",
+        f"{PICTURES}/{name}.json",
+    )
+    page.keyboard.press("Escape")  # the dialog about models that are not on this machine
+    return page.evaluate("app.graph._nodes.map((n) => n.type).filter((t) => !(t in LiteGraph.registered_node_types))")
+
+
+@pytest.fixture
+def demo(page):
+    assert load(page, "hilo_demo_inpaint") == []
+    page.wait_for_function(f"{TEXT}.includes('704 of 4096') || {TEXT}.includes('of 4096 tokens')", timeout=20_000)
+
+
+def set_widget(page, name, value):
+    """As the slider does: the value, then the callback."""
+    page.evaluate(
+        f"""([name, value]) => {{
+            const widget = {SELECT}.widgets.find((w) => w.name === name);
+            widget.value = value;
+            widget.callback(value);
+        }}""",
+        [name, value],
+    )
+
+
+def test_each_workflow_loads_without_missing_nodes(page, shot):
+    for name in WORKFLOWS:
+        lacking = [kind for kind in load(page, name) if kind != "MarkdownNote"]
+        assert lacking == [], name
+    load(page, "hilo_flux2_edit")
+    page.wait_for_timeout(300)
+    shot("flux2")
+
+
+def test_slider_changes_the_map(page, demo, shot):
+    before, text = page.evaluate(f"{MAP}.toDataURL()"), page.evaluate(TEXT)
+    since = time.perf_counter()
+    set_widget(page, "dilation", 6.0)
+    page.wait_for_function(f"(text) => {TEXT} !== text", arg=text, polling=10, timeout=10_000)
+    assert time.perf_counter() - since < 1.0  # a tenth of this on a machine with nothing else to do
+    assert page.evaluate(f"{MAP}.toDataURL()") != before
+    shot("token_map")
+
+
+def test_hover_names_the_kind(page, demo):
+    named = page.evaluate(
+        f"""() => {{
+            const box = {MAP}.getBoundingClientRect();
+            const at = {{ clientX: box.left + box.width / 2, clientY: box.top + box.height / 2 }};
+            {MAP}.dispatchEvent(new PointerEvent("pointermove", at));
+            return {TEXT};
+        }}"""
+    )
+    assert "coarse" in named or "resolution" in named
+
+
+@pytest.mark.parametrize(
+    "kind, value, hint",
+    [("LoadImage", "gone.jpg", "not there any more"), ("LoadImage", "rocket.jpg", "The mask is 1024x1024")],
+)
+def test_hints(page, demo, kind, value, hint):
+    page.evaluate(f"(v) => app.graph._nodes.find((n) => n.type === '{kind}').widgets[0].value = v", value)
+    page.wait_for_function(f"(hint) => {TEXT}.includes(hint)", arg=hint, timeout=10_000)
+
+
+def test_unconnected_and_not_executed(page, demo):
+    page.evaluate(f"{SELECT}.disconnectInput(1)")
+    page.wait_for_function(f"{TEXT}.startsWith('Connect')", timeout=10_000)
+    load(page, "hilo_flux2_edit")
+    page.wait_for_function(f"{TEXT}.startsWith('Run the workflow once')", timeout=10_000)
+
+
+def test_saved_widgets_do_not_grow(page, demo):
+    """Our DOM widgets stay out of the saved file: values are positional."""
+    values = page.evaluate(f"{SELECT}.serialize().widgets_values")
+    assert len(values) == 11
+
+
+def test_run_shows_the_gain(page, demo, shot):
+    page.evaluate(
+        "app.graph._nodes.find((n) => n.type === 'KSampler').widgets.find((w) => w.name === 'steps').value = 3"
+    )
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_function(f"{BADGE}.includes('of 4096 tokens')", timeout=80_000)
+    assert "x\n" in page.evaluate(BADGE)
+    page.wait_for_function(
+        "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=60_000
+    )
+    shot("after_run")
+
+
+def test_vue_nodes(page, shot):
+    page.evaluate("app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    load(page, "hilo_demo_inpaint")
+    page.wait_for_function(f"{MAP}?.isConnected && {TEXT}.includes('of 4096 tokens')", timeout=20_000)
+    text = page.evaluate(TEXT)
+    set_widget(page, "preset", "fast")
+    page.wait_for_function(f"(text) => {TEXT} !== text", arg=text, timeout=10_000)
+    shot("vue_nodes")
+    page.evaluate("app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+def test_templates_are_listed_with_thumbnails(page, server, shot):
+    """The last one: the dialog stays open."""
+    assert set(WORKFLOWS) <= set(server.get("/workflow_templates")["hilo-token"])
+    page.evaluate("void app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.locator(".p-dialog").get_by_text("hilo-token", exact=True).click(timeout=20_000)
+    page.locator(".p-dialog").get_by_text("hilo_ab_test", exact=True).wait_for(timeout=20_000)
+    drawn = "[...document.querySelectorAll('.p-dialog img')].filter((i) => i.naturalWidth === 640).length"
+    page.wait_for_function(f"{drawn} >= 4", timeout=20_000)  # thumbnails are 640 px wide
+    shot("templates")

@@ -1,0 +1,89 @@
+"""The route behind the live map: only the host's own folders, only sane values."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from PIL import Image
+
+from tools.host import folder
+
+DEMO = {"image": "demo.jpg", "mask": "demo_mask.png", "channel": "red", "values": {}}
+
+
+def ask(server, **changes):
+    """The answer, and its status."""
+    body = json.dumps(DEMO | changes).encode()
+    asked = urllib.request.Request(f"{server.url}/hilo_token/plan", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return json.load(answer), answer.status
+    except urllib.error.HTTPError as error:
+        return json.load(error), error.code
+
+
+def test_counts_are_those_of_the_map(server):
+    plan, _ = ask(server)
+    assert (plan["rows"], plan["columns"], plan["size"]) == (64, 64, [1024, 1024])
+    assert sum(plan["counts"].values()) == plan["kept"] < plan["total"] == 4096
+    assert plan["speedup"] > 1 and "photo" not in plan and "photo" in ask(server, photo=True)[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../main.py", "/etc/passwd", "a\0b", "../models/vae/put_vae_here", "demo.jpg [nowhere]", "", ".", "x" * 5000],
+)
+def test_no_other_file_is_read(server, name):
+    assert ask(server, image=name)[0] == {"hint": "missing"}
+    assert ask(server, mask=name)[0] == {"hint": "missing"}
+
+
+def test_link_out_of_the_folder(server, tmp_path):
+    Image.new("RGB", (1024, 1024)).save(tmp_path / "secret.png")
+    link = folder() / "input" / "hilo_test_link.png"
+    link.symlink_to(tmp_path / "secret.png")
+    try:
+        assert ask(server, image=link.name)[0] == {"hint": "missing"}
+    finally:
+        link.unlink()
+
+
+def test_huge_and_broken_pictures(server):
+    place = folder() / "input" / "hilo_test.png"
+    try:
+        Image.new("1", (8000, 6000)).save(place)
+        assert ask(server, image=place.name)[0] == {"hint": "huge"}
+        place.write_bytes(b"no picture")
+        assert ask(server, image=place.name)[0] == {"hint": "missing"}
+    finally:
+        place.unlink()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"preset": "best"}, {"dilation": -1}, {"dilation": "3"}, {"budget": 1e300}, {"native": 1}, {"amount": True}],
+)
+def test_bad_values(server, values):
+    answer, status = ask(server, values=values)
+    assert status == 200 and answer["hint"] == "bad_values" and next(iter(values)) in answer["message"]
+
+
+@pytest.mark.parametrize("changes", [{"values": 3}, {"image": 7}, {"channel": "depth"}, {"values": None}])
+def test_unreadable_requests(server, changes):
+    assert ask(server, **changes)[1] == 400
+
+
+def test_long_request(server):
+    assert ask(server, extra="x" * 20_000)[1] == 413
+
+
+def test_forgotten_run(server):
+    assert ask(server, key="0123456789abcdef")[0] == {"hint": "not_executed"}
+
+
+def test_mask_hints(server):
+    assert ask(server, mask="demo.jpg", channel="alpha")[0] == {"hint": "no_mask"}
+    assert ask(server, image="rocket.jpg")[0] == {"hint": "mask_size", "mask": "1024x1024", "picture": "640x416"}

@@ -1,0 +1,48 @@
+"""Shared by the tests on small models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hilo_core.host.patch import Patch, patch_model
+from hilo_core.presets import preset
+from hilo_core.schedule import Schedule
+
+from .models import SMALL, flux, patcher
+
+FLUX = SMALL[0]
+BALANCED = replace(preset("balanced"), schedule=Schedule())
+ALL = replace(BALANCED, tokens=replace(BALANCED.tokens, dilation=1000.0))
+SIZE = (24, 32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """One small FLUX for all tests of a module."""
+    return patcher(flux())
+
+
+@pytest.fixture
+def holds(run_log):
+    """Checks a model with something on it: all kept == dense, outside unchanged, compressed. Gives dense and strip."""
+
+    def check(model, edit, patched=None, plain=None, words="compressed steps", outside=0.0, **sampling):
+        sampling.setdefault("steps", 2)
+        patched = patched or (lambda patch: patch_model(model, patch))
+        dense = edit.sample(model, **sampling)
+        every = edit.sample(patched(Patch(ALL, longest=1.0)), **sampling)
+        assert (every - dense).abs().max().item() == 0.0
+        out = edit.sample(patched(Patch(BALANCED)), **sampling)
+        assert torch.isfinite(out).all()
+        kept = (edit.mask == 0).reshape(edit.mask.shape[0], 1, *[1] * (out.ndim - 4), *out.shape[-2:]).expand_as(out)
+        assert (out - dense)[kept].abs().max().item() <= outside
+        assert words in run_log()[-1], run_log()[-1]
+        if plain is not None:  # the feature reaches the strip
+            assert not torch.equal(dense, edit.sample(plain, **sampling))
+            assert not torch.equal(out, edit.sample(patch_model(plain, Patch(BALANCED)), **sampling))
+        return dense, out
+
+    return check

@@ -1,0 +1,157 @@
+"""With everything else in the graph: ControlNet, weights of other types and places, compilation, guiders, previews."""
+
+from __future__ import annotations
+
+import comfy.controlnet
+import comfy.model_base
+import comfy.model_management
+import comfy.ops
+import comfy.sample
+import comfy.samplers
+import comfy.supported_models
+import pytest
+import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras import nodes_custom_sampler, nodes_perpneg
+
+from hilo_core.host.patch import Patch, patch_model
+
+from .conftest import BALANCED, FLUX, SIZE
+from .models import SMALL, _flux_unet, case, flux, patcher
+
+QWEN = next(s for s in SMALL if s.family == "Qwen-Image")
+
+
+class Residuals(comfy.controlnet.ControlBase):
+    """A ControlNet that answers with fixed residuals (B, N, D), one each for the first blocks."""
+
+    def __init__(self, tokens, width, output=True):
+        super().__init__()
+        torch.manual_seed(21)
+        self.grid = torch.randn(1, tokens, width)
+        self.output = output
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        """The host's interface."""
+        residual = self.grid.expand(x_noisy.shape[0], -1, -1)
+        return self.control_merge(
+            {"input": [residual.clone(), None], "output": [None, residual.clone()] if self.output else []}, None, None
+        )
+
+
+@pytest.mark.parametrize("small", [FLUX, QWEN], ids=lambda s: s.family)
+def test_controlnet(small, holds):
+    model = patcher(small.build())
+    edit, plain = case(small, *SIZE), case(small, *SIZE)
+    control = Residuals(SIZE[0] * SIZE[1] // 4, 128, output=small is FLUX)
+    for cond in edit.positive:
+        cond[1] |= {"control": control, "control_apply_to_uncond": True}
+    dense, out = holds(model, edit, cfg=2.0)
+    assert not torch.equal(dense, plain.sample(model, steps=2, cfg=2.0))
+    without = plain.sample(patch_model(model, Patch(BALANCED)), steps=2, cfg=2.0)
+    assert (out - dense).abs().mean() < (without - dense).abs().mean()
+
+
+def test_residuals_follow_the_tokens():
+    """Kept tokens have their own residual, coarse ones the mean of their cell."""
+    from hilo_core.cells import cell_plan
+    from hilo_core.plan import TokenPlan
+    from hilo_core.strip import gather
+
+    plan = TokenPlan.of_cells(4, 4, cell_plan(4, 4, 2))
+    grid = torch.arange(16.0).reshape(1, 16, 1)
+    assert gather(grid, plan).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+
+
+def test_fp8_weights(holds):
+    """Weights in float8 that the host casts for each layer."""
+    config = comfy.supported_models.Flux(_flux_unet())
+    config.set_inference_dtype(torch.float32, torch.float32)
+    config.custom_operations = comfy.ops.manual_cast
+    torch.manual_seed(1)
+    model = comfy.model_base.Flux(config).eval().requires_grad_(False)
+    source = flux().state_dict()
+    for name, parameter in model.named_parameters():
+        narrow = torch.float8_e4m3fn if parameter.ndim == 2 else torch.bfloat16
+        parameter.data = source[name].to(narrow)
+    model.manual_cast_dtype = torch.float32
+    dense, _ = holds(patcher(model), case(FLUX, *SIZE))
+    assert torch.isfinite(dense).all() and dense.std() > 0.1
+
+
+@pytest.mark.parametrize("first", ["compile", "hilo"])
+def test_torch_compile(holds, first):
+    """The host's own compile wrapper, before and after this patch; the eager backend traces as the others do."""
+    torch._dynamo.reset()
+    model = patcher(flux())
+
+    def compiled(m):
+        clone = m.clone()
+        set_torch_compile_wrapper(clone, backend="eager", dynamic=False)
+        return clone
+
+    def patched(patch):
+        return patch_model(compiled(model), patch) if first == "compile" else compiled(patch_model(model, patch))
+
+    holds(compiled(model), case(FLUX, *SIZE), patched, steps=3)
+
+
+def test_offloaded_weights(holds, monkeypatch):
+    """All weights stay offloaded and come one layer at a time (the host's NO_VRAM state)."""
+    management = comfy.model_management
+    model = patcher(flux())
+    edit = case(FLUX, *SIZE)
+    resident = edit.sample(patch_model(model, Patch(BALANCED)), steps=2)
+    management.unload_all_models()
+    monkeypatch.setattr(management, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(management, "vram_state", management.VRAMState.NO_VRAM)
+    _, out = holds(model, edit)
+    offloaded = getattr(model.model, "model_lowvram", None)
+    management.unload_all_models()
+    if not offloaded:
+        pytest.skip("this host does not offload from a CPU")
+    assert torch.equal(out, resident)
+
+
+@pytest.mark.parametrize("guider", ["dual", "perp"])
+def test_guiders(model, run_log, guider):
+    """Three conditionings, through the custom sampler's guiders."""
+    edit, empty = case(FLUX, *SIZE), [[torch.randn(1, 9, 48), {"pooled_output": torch.randn(1, 32)}]]
+
+    def run(m):
+        if guider == "dual":
+            guide = nodes_custom_sampler.Guider_DualCFG(m)
+            guide.set_cfg(2.0, 1.5)
+            guide.set_conds(edit.positive, empty, edit.negative)
+        else:
+            guide = nodes_perpneg.Guider_PerpNeg(m)
+            guide.set_conds(edit.positive, edit.negative, empty)
+            guide.set_cfg(2.0, 0.5)
+        sigmas = comfy.samplers.calculate_sigmas(m.get_model_object("model_sampling"), "simple", 2)
+        sampler = comfy.samplers.sampler_object("euler")
+        return guide.sample(edit.noise, edit.latent, sampler, sigmas, denoise_mask=edit.mask, disable_pbar=True, seed=3)
+
+    dense = run(model)
+    out = run(patch_model(model, Patch(BALANCED)))
+    assert "2 compressed steps" in run_log()[-1]
+    assert (out - dense)[(edit.mask == 0).expand_as(out)].abs().max().item() == 0.0
+    assert (out - dense).abs().max().item() > 0
+
+
+def test_preview_sees_the_picture(model):
+    """The callback's x and denoised picture have the latent's size, the outside is the original, none is lost."""
+    edit, seen = case(FLUX, *SIZE), []
+
+    def callback(step, denoised, x, total):
+        seen.append((step, total, denoised.clone(), x.shape))
+
+    comfy.sample.sample(
+        patch_model(model, Patch(BALANCED)),
+        edit.noise, 3, 1.0, "euler", "simple", edit.positive, edit.negative, edit.latent,
+        noise_mask=edit.mask, seed=3, disable_pbar=True, callback=callback,
+    )  # fmt: skip
+    assert [step for step, *_ in seen] == [0, 1, 2] and {total for _, total, *_ in seen} == {3}
+    clean = model.model.process_latent_in(edit.latent)
+    for _, _, denoised, shape in seen:
+        assert denoised.shape == shape == edit.latent.shape
+        assert (denoised - clean)[(edit.mask == 0).expand_as(clean)].abs().max().item() == 0.0

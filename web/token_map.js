@@ -1,0 +1,167 @@
+/** The live token map under HiLo Token Select. */
+import { api } from "../../scripts/api.js";
+import { findSource } from "./source.js";
+import { say, wordsLoaded } from "./words.js";
+
+const WATCH_MS = 400;
+const LONGEST = 512;
+const OPACITY = 0.55;
+const WIDGETS = ["preset", "speedup", "dilation", "dilation_mode", "score", "rule", "amount", "nearness", "low", "native", "budget"];
+const CELL = { "low 2x2": 2, "low 4x4": 4, "low 8x8": 8 };
+
+/** One map: asks the server when the node's settings or its source have changed, and paints the answer. */
+class TokenMap {
+  constructor(node) {
+    this.node = node;
+    this.canvas = document.createElement("canvas");
+    this.canvas.className = "hilo-token-map";
+    this.canvas.style.cssText = "flex:1;min-height:0;width:100%;object-fit:contain;background:#0003;border-radius:4px";
+    this.text = document.createElement("div");
+    this.text.className = "hilo-token-text";
+    this.text.style.cssText = "font:12px sans-serif;min-height:30px;padding:4px;opacity:.85;overflow:hidden";
+    this.element = document.createElement("div");
+    this.element.style.cssText = "display:flex;flex-direction:column;width:100%;height:100%;overflow:hidden";
+    this.element.append(this.canvas, this.text);
+    this.canvas.addEventListener("pointermove", (event) => this.hover(event));
+    this.canvas.addEventListener("pointerleave", () => this.describe());
+  }
+
+  /** Asks again when anything that matters is not as it was. One request at a time; the last state wins. */
+  async refresh() {
+    const source = findSource(this.node, this.key);
+    const values = this.values();
+    const state = JSON.stringify([source, values]);
+    if (state === this.state || this.busy) return;
+    this.busy = true;
+    try {
+      if (source.hint) this.empty(source.hint);
+      else await this.ask(source.ask, values);
+      this.state = state;
+    } catch {
+      this.empty("offline");
+    } finally {
+      this.busy = false;
+    }
+    if (JSON.stringify([findSource(this.node, this.key), this.values()]) !== state) queueMicrotask(() => this.refresh());
+  }
+
+  /** The node's own widget values by name. */
+  values() {
+    const own = (this.node.widgets ?? []).filter((widget) => WIDGETS.includes(widget.name));
+    return Object.fromEntries(own.map((widget) => [widget.name, widget.value]));
+  }
+
+  async ask(source, values) {
+    const from = JSON.stringify(source);
+    const photo = from !== this.from || !this.photo;
+    const answer = await api.fetchApi("/hilo_token/plan", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ ...source, values, photo }),
+    });
+    const plan = await answer.json();
+    if (plan.hint) return this.empty(plan.hint, plan);
+    if (!answer.ok) throw new Error(plan.error);
+    if (plan.photo) {
+      this.photo = new Image();
+      this.photo.src = `data:image/jpeg;base64,${plan.photo}`;
+      await this.photo.decode();
+      this.from = from;
+    }
+    plan.kinds = Uint8Array.from(atob(plan.kinds), (letter) => letter.charCodeAt(0));
+    this.plan = plan;
+    this.paint();
+    this.describe();
+  }
+
+  /** A hint in place of the map. */
+  empty(hint, facts = {}) {
+    this.plan = undefined;
+    this.photo = undefined;
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.text.textContent = say(hint, facts);
+  }
+
+  paint() {
+    const { size, rows, columns, kinds, names, colours } = this.plan;
+    const scale = Math.min(1, LONGEST / Math.max(...size));
+    const [width, height] = size.map((side) => Math.max(1, Math.round(side * scale)));
+    Object.assign(this.canvas, { width, height });
+    const pen = this.canvas.getContext("2d");
+    pen.drawImage(this.photo, 0, 0, width, height);
+    // the last tokens may reach over the border
+    const side = Math.max(Math.ceil(size[0] / columns), Math.ceil(size[1] / rows)) * scale;
+    for (let y = 0; y < rows; y++) {
+      for (let x = 0; x < columns; x++) {
+        const kind = kinds[y * columns + x];
+        const step = CELL[names[kind]] ?? 1;
+        pen.fillStyle = `rgba(${colours[kind].join()},${OPACITY})`;
+        pen.fillRect(x * side, y * side, side, side);
+        pen.fillStyle = "#0006";
+        if (x % step === 0) pen.fillRect(x * side, y * side, 0.7, side);
+        if (y % step === 0) pen.fillRect(x * side, y * side, side, 0.7);
+      }
+    }
+  }
+
+  /** The plan in one line. */
+  describe() {
+    if (!this.plan) return;
+    const { kept, total, speedup, note } = this.plan;
+    const share = ((100 * kept) / total).toFixed(1);
+    this.text.textContent = [say("summary", { kept, total, share, speedup: speedup.toFixed(2) }), note].filter(Boolean).join("\n");
+  }
+
+  /** Names the kind of the token under the pointer. */
+  hover(event) {
+    if (!this.plan) return;
+    const { rows, columns, kinds, names, counts, size } = this.plan;
+    const box = this.canvas.getBoundingClientRect();
+    const fit = Math.min(box.width / size[0], box.height / size[1]);
+    const at = [event.clientX - box.left - (box.width - size[0] * fit) / 2, event.clientY - box.top - (box.height - size[1] * fit) / 2];
+    const side = Math.max(Math.ceil(size[0] / columns), Math.ceil(size[1] / rows)) * fit;
+    const [x, y] = at.map((v) => Math.floor(v / side));
+    if (x < 0 || y < 0 || x >= columns || y >= rows) return this.describe();
+    const name = names[kinds[y * columns + x]];
+    this.text.textContent = `${say(name)}: ${counts[name] ?? 0}`;
+  }
+}
+
+const maps = new Set();
+
+/** Gives a HiLo Token Select node its map. */
+export function addTokenMap(node) {
+  const map = new TokenMap(node);
+  const widget = node.addDOMWidget("hilo_map", "hilo_map", map.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => 220,
+  });
+  widget.serialize = false;
+  for (const own of node.widgets) {
+    const before = own.callback;
+    own.callback = function (...given) {
+      const result = before?.apply(this, given);
+      map.refresh();
+      return result;
+    };
+  }
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    map.key = output?.hilo_key?.[0] ?? map.key;
+    map.refresh();
+  };
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    removed?.apply(this, arguments);
+    maps.delete(map);
+  };
+  maps.add(map);
+}
+
+/** Follows what no callback tells: other nodes' pictures, undo, loaded workflows. */
+export async function watchTokenMaps() {
+  await wordsLoaded;
+  setInterval(() => document.hidden || maps.forEach((map) => map.refresh()), WATCH_MS);
+}
