@@ -95,7 +95,7 @@ def find_known(
     wanted = request.settings if request else settings
     score = request.detail if request else detail(flat(latent), grid.height, grid.width, wanted.score)
     plan = make_plan(edit, score, wanted)
-    while plan.count in text_lengths:
+    while plan.count in text_lengths and not plan.complete:
         wanted = replace(wanted, multiple=wanted.multiple + 8)
         plan = make_plan(edit, score, wanted)
     if plan.count > longest * plan.total:

@@ -196,6 +196,20 @@ def test_empty_latent_without_its_source_is_dense(model, run_log):
     assert "no reference latent has its size" in run_log()[-1]
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 40), (4, 6)])
+def test_strip_is_never_as_long_as_the_text(model, run_log, height, width):
+    """Attention over text alone is told from attention over the strip by its length; a tiny picture is dense."""
+    edit = case(FLUX, height, width, edit=(0, 2, 0, 2))
+    edit.sample(patch_model(model, Patch(BALANCED)))
+    kept = run_log()[-1].split(" of ")[0].split()[-1]
+    length = int(kept) if kept.isdigit() else height * width // 4
+    for cond in (*edit.positive, *edit.negative):
+        cond[0] = torch.randn(1, length, 48)
+    edit.sample(patch_model(model, Patch(BALANCED, longest=1.0)))
+    again = int(run_log()[-1].split(" of ")[0].split()[-1])
+    assert again != length or again == height * width // 4
+
+
 def test_plan_of_another_size_is_an_error(model):
     with pytest.raises(HiLoError, match="20x16 tokens, but the latent has 20x10"):
         case(FLUX, 20, 40).sample(patch_model(model, Patch(BALANCED, request_for(None, 32, 40))))
