@@ -16,8 +16,3 @@ def pick(name: str) -> torch.device:
     """The device of this name; 'auto' is a GPU if there is one."""
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(automatic if name == "auto" else name)
-
-
-def describe(device: torch.device) -> str:
-    """The device in words, for result files."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} cores"

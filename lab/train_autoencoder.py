@@ -181,7 +181,7 @@ def main() -> None:
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
     facts = {"psnr_held_out_db": round(psnr, 2), "steps": run.step, "minutes": options.minutes,
-             "loss": round(run.loss, 4), "latent_std": round(std, 3), "device": devices.describe(device),
+             "loss": round(run.loss, 4), "latent_std": round(std, 3), "device": host.describe(),
              "command": f"python -m lab.train_autoencoder --minutes {options.minutes:g}"}  # fmt: skip
     (results / "autoencoder.json").write_text(json.dumps(facts, indent=1) + "\n")
     _log.info("%s", facts)

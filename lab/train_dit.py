@@ -168,7 +168,7 @@ def main() -> None:
             run.save()
     run.save()
     facts = {"steps": run.step, "minutes": options.minutes, "loss": round(run.loss, 4),
-             "device": devices.describe(device), "tokens_per_s": round(run.tokens / run.spent),
+             "device": host.describe(), "tokens_per_s": round(run.tokens / run.spent),
              "parameters": sum(p.numel() for p in run.model.parameters()),
              "command": f"python -m lab.train_dit --minutes {options.minutes:g}"}  # fmt: skip
     results = Path(__file__).parent / "results"

@@ -146,7 +146,7 @@ def test_nan_is_an_error(model, field):
         edit.sample(patch_model(model, Patch(BALANCED)))
 
 
-def request_for(edit, height, width, settings=BALANCED.tokens, box=(64, 160, 96, 224)):
+def request_for(height, width, settings=BALANCED.tokens, box=(64, 160, 96, 224)):
     """A HILO_PLAN as HiLoTokenSelect makes it."""
     mask = torch.zeros(1, height * 8, width * 8)
     mask[:, box[0] : box[1], box[2] : box[3]] = 1
@@ -158,7 +158,7 @@ def request_for(edit, height, width, settings=BALANCED.tokens, box=(64, 160, 96,
     return PlanRequest(settings, tokens, found, make_plan(tokens, found, settings))
 
 
-@pytest.mark.parametrize("small", [s for s in SMALL if s.references and s.channels == 16], ids=lambda s: s.family)
+@pytest.mark.parametrize("small", [s for s in SMALL if s.references], ids=lambda s: s.family)
 @pytest.mark.parametrize("method", [None, "offset", "index", "uxo", "index_timestep_zero", "negative_index"])
 @pytest.mark.parametrize("extra", [False, True])
 def test_references_and_empty_latent(small, method, extra, run_log):
@@ -166,12 +166,13 @@ def test_references_and_empty_latent(small, method, extra, run_log):
     network = patcher(small.build())
     edit = case(small, 32, 40)
     source, edit.latent, edit.mask = edit.latent, torch.zeros_like(edit.latent), None
-    references = [source] + ([torch.randn(1, 16, *source.shape[2:-2], 20, 22)] if extra else [])
+    references = [source] + ([torch.randn(1, small.channels, *source.shape[2:-2], 20, 22)] if extra else [])
     for cond in (*edit.positive, *edit.negative):
         cond[1]["reference_latents"] = references
         if method:
             cond[1]["reference_latents_method"] = method
-    plan = request_for(edit, 32, 40)
+    patch = 1 if small.family == "FLUX.2" else 2
+    plan = request_for(32 // patch * 2, 40 // patch * 2)
     every = replace(plan, settings=ALL.tokens, edit=torch.ones_like(plan.edit))
     dense = edit.sample(network, cfg=2.0)
     assert (
@@ -192,7 +193,7 @@ def test_references_and_empty_latent(small, method, extra, run_log):
 def test_empty_latent_without_its_source_is_dense(model, run_log):
     edit = case(FLUX, 32, 40)
     edit.latent, edit.mask = torch.zeros_like(edit.latent), None
-    edit.sample(patch_model(model, Patch(BALANCED, request_for(edit, 32, 40))))
+    edit.sample(patch_model(model, Patch(BALANCED, request_for(32, 40))))
     assert "no reference latent has its size" in run_log()[-1]
 
 
@@ -212,7 +213,7 @@ def test_strip_is_never_as_long_as_the_text(model, run_log, height, width):
 
 def test_plan_of_another_size_is_an_error(model):
     with pytest.raises(HiLoError, match="20x16 tokens, but the latent has 20x10"):
-        case(FLUX, 20, 40).sample(patch_model(model, Patch(BALANCED, request_for(None, 32, 40))))
+        case(FLUX, 20, 40).sample(patch_model(model, Patch(BALANCED, request_for(32, 40))))
 
 
 def test_runs_do_not_see_each_other(model):
