@@ -12,13 +12,13 @@ from tools.server import ComfyServer
 SHOTS = CACHE / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server():
     with ComfyServer() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
     with sync_playwright() as engines:
         running = engines.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -26,7 +26,7 @@ def browser():
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def page(server, browser):
     """The front end, loaded once; each test loads its own workflow."""
     SHOTS.mkdir(parents=True, exist_ok=True)

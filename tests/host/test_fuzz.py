@@ -1,6 +1,6 @@
 """Random sampling runs through the host: sizes, masks, batches, presets, samplers, and other nodes' patches.
 
-60 cases, always the same; HILO_FUZZ=2000 runs so many random ones and prints the seed. To run the same cases again:
+20 cases, always the same; HILO_FUZZ=2000 runs so many random ones and prints the seed. To run the same cases again:
 pytest tests/host/test_fuzz.py --hypothesis-seed=SEED.
 """
 
@@ -222,7 +222,8 @@ def _check(drawn):
         return
     outside = (mask == 0).reshape(-1, 1, *[1] * (out.ndim - 4), height, width).expand_as(out)
     if "differential" in drawn.patches:  # at the last step of some schedules the host's threshold lets all change
-        outside = outside & ((dense - edit.latent).abs() < 1e-5)
+        kept = not outside.any() or (dense - edit.latent).abs()[outside].max().item() < 1e-5
+        outside = outside & kept
     assert not outside.any() or (out - dense)[outside].abs().max().item() == 0.0
     if (drawn.every or report.reason) and not CACHES & set(drawn.patches):
         assert (out - dense).abs().max().item() == 0.0
