@@ -181,8 +181,8 @@ def test_references_and_empty_latent(small, method, extra, run_log):
     out = edit.sample(patch_model(network, Patch(BALANCED, plan)), cfg=2.0)
     assert "4 compressed steps" in run_log()[-1]
     changed = (
-        plan.edit.repeat_interleave(2, 0)
-        .repeat_interleave(2, 1)
+        plan.edit.repeat_interleave(patch, 0)
+        .repeat_interleave(patch, 1)
         .reshape(1, 1, *[1] * (out.ndim - 4), 32, 40)
         .expand_as(out)
     )
