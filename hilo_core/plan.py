@@ -109,10 +109,13 @@ def _plan(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPlan:
 
 
 def _priority(detail: Tensor, distance: Tensor, nearness: float) -> Tensor:
-    """Weighted geometric mean of relative detail and of a nearness that halves every 8 tokens, both 0..1."""
+    """Weighted geometric mean of relative detail and of a nearness that halves every 8 tokens, both 0..1.
+
+    Equals are told apart by their detail, never by their place, so that a mirrored picture gets the mirrored plan.
+    """
     relative = detail / detail.max().clamp_min(1e-12)
     near = 1 / (1 + distance / 8)
-    return relative ** (1 - nearness) * near**nearness
+    return relative ** (1 - nearness) * near**nearness + 1e-6 * relative
 
 
 def _high_count(detail: Tensor, core: Tensor, order: Tensor, settings: TokenSettings) -> int:
