@@ -119,7 +119,7 @@ def main() -> None:
     """Run the host's main.py in this process."""
     host = folder()
     port = 8188
-    rest = sys.argv[1:]
+    rest = [argument for argument in sys.argv[1:] if argument != "--"]
     if "--port" in rest:
         at = rest.index("--port")
         port = int(rest[at + 1])

@@ -57,15 +57,22 @@ class ComfyServer:
                 stderr=subprocess.STDOUT,
                 env=environment,
             )
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _wait(self) -> None:
         for _ in range(600):
             if self.process.poll() is not None:
                 break
             try:
                 self.get("/system_stats")
-                return self
+                return
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.2)
-        self.__exit__()
         raise ServerError("ComfyUI did not start:\n" + "\n".join(self.log_lines()[-15:]))
 
     def __exit__(self, *_: object) -> None:
@@ -74,6 +81,7 @@ class ComfyServer:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
 
     def log_lines(self) -> list[str]:
         """The server's log so far."""
@@ -124,6 +132,8 @@ class ComfyServer:
                     node, since = data["node"], time.perf_counter()
                     if node is None:
                         break
+            else:
+                raise ServerError("ComfyUI stopped in a run:\n" + "\n".join(self.log_lines()[-15:]))
             async with session.get(f"{self.url}/history/{number}") as answer:
                 history = await answer.json()
         return Result(history[number]["outputs"], seconds, messages)

