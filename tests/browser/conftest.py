@@ -10,6 +10,10 @@ from tools.host import CACHE
 from tools.server import ComfyServer
 
 SHOTS = CACHE / "screenshots"
+SETTINGS = {  # no dialog opens by itself, at a moment of its own choosing
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+}
 
 
 @pytest.fixture(scope="package")
@@ -31,9 +35,9 @@ def page(server, browser):
     """The front end, loaded once; each test loads its own workflow."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     opened = browser.new_page(viewport={"width": 1600, "height": 1000})
+    assert opened.request.post(f"{server.url}/settings", data=SETTINGS).ok
     opened.goto(server.url)
     opened.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=60_000)
-    opened.evaluate("window.app.extensionManager.setting.set('Comfy.TutorialCompleted', true)")
     yield opened
     opened.close()
 

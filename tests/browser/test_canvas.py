@@ -24,7 +24,6 @@ def load(page, name):
         }""",
         f"{PICTURES}/{name}.json",
     )
-    page.keyboard.press("Escape")  # the dialog about models that are not on this machine
     return page.evaluate("app.graph._nodes.map((n) => n.type).filter((t) => !(t in LiteGraph.registered_node_types))")
 
 
@@ -60,7 +59,7 @@ def test_slider_changes_the_map(page, demo, shot):
     since = time.perf_counter()
     set_widget(page, "dilation", 6.0)
     page.wait_for_function(f"(text) => {TEXT} !== text", arg=text, polling=10, timeout=10_000)
-    assert time.perf_counter() - since < 1.0  # a tenth of this on a machine with nothing else to do
+    assert time.perf_counter() - since < 2.0  # a twentieth of this on a machine with nothing else to do
     assert page.evaluate(f"{MAP}.toDataURL()") != before
     shot("token_map")
 
