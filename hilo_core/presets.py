@@ -31,19 +31,22 @@ LEVELS: dict[str, Levels] = {
 
 PRESETS: dict[str, Preset] = {
     "balanced": Preset(
-        TokenSettings(levels=LEVELS["pyramid"]),
+        TokenSettings(dilation=1.0, max_high=0.03, levels=((2, 0.0), (4, 2.0), (8, 8.0)), native=True),
         Schedule(first=0.05),
-        meaning="Fine context next to the edit, coarser with distance, 5 % detail tokens. One dense step in twenty.",
+        bias=0.5,
+        meaning="A one-token margin, 3 % detail tokens, context thinning out with distance. One dense step in twenty.",
     ),
     "quality": Preset(
-        TokenSettings(amount=0.4, max_high=0.1, levels=((2, 0.0), (4, 12.0))),
-        Schedule(first=0.12),
-        meaning="Twice the detail tokens, wider fine context, and a dense first step in eight.",
+        TokenSettings(dilation=3.0, amount=0.5, max_high=0.1, levels=LEVELS["pyramid"], native=True),
+        Schedule(first=0.05),
+        bias=0.5,
+        meaning="A three-token margin, 10 % detail tokens, wide fine context. One dense step in twenty.",
     ),
     "fast": Preset(
-        TokenSettings(amount=0.1, max_high=0.015, levels=((2, 0.0), (4, 2.0), (8, 8.0))),
+        TokenSettings(dilation=1.0, amount=0.1, max_high=0.01, levels=((4, 0.0), (8, 6.0)), native=True),
         Schedule(),
-        meaning="Few detail tokens, coarse context, no dense step.",
+        bias=0.5,
+        meaning="A one-token margin, 1 % detail tokens, thin context, no dense step.",
     ),
     "paper": Preset(
         TokenSettings(rule="ratio", amount=0.1, max_high=1.0, nearness=0.0, levels=LEVELS["4x4"]),

@@ -18,6 +18,7 @@ def gather(tokens: Tensor, plan: TokenPlan) -> Tensor:
 
     Kept tokens have their own; a cell has the mean over its tokens (positions: its centre).
     """
+    plan = plan.to(tokens.device)
     parts = [tokens[:, plan.kept]]
     parts += [pool_tokens(tokens, plan.rows, plan.columns, c.factor)[:, c.index] for c in plan.cells]
     return torch.cat(parts, dim=1)

@@ -1,16 +1,17 @@
 """Whole runs of full-size models through the host's sampler, dense and with each preset: `python -m lab.bench_gpu`.
 
-Random weights: only the time and the memory mean anything. Runs alternate; the medians are stored with the device.
+Random weights: only time and memory mean anything. Dense and compressed runs alternate; medians are stored with the
+device. `same_tokens_s` is a dense step of a picture that has as many tokens as the strip.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import statistics
 import sys
 import time
-from itertools import product
 from typing import Any
 
 import torch
@@ -19,12 +20,11 @@ from lab.bench_cpu import RATIOS, mask_of
 from lab.real_models import REAL, Real, build, inputs
 from tools import host
 
-PRESETS = ("balanced", "fast", "quality")
+PRESETS = ("balanced", "fast", "quality", "paper")
+_log = logging.getLogger("lab.bench")
 
 
-def run_once(
-    model: Any, latent: torch.Tensor, conditioning: list, mask: torch.Tensor, steps: int
-) -> tuple[float, float]:
+def run_once(model: Any, latent: torch.Tensor, conditioning: list, mask: Any, steps: int) -> tuple[float, float]:
     """(seconds, peak GiB) of one run."""
     import comfy.sample
 
@@ -32,14 +32,64 @@ def run_once(
     if cuda:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
+    noise = torch.randn_like(latent)
     start = time.perf_counter()
     comfy.sample.sample(
-        model, torch.randn_like(latent), steps, 1.0, "euler", "simple", conditioning, conditioning, latent,
+        model, noise, steps, 1.0, "euler", "simple", conditioning, conditioning, latent,
         noise_mask=mask, seed=0, disable_pbar=True,
     )  # fmt: skip
     if cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - start, torch.cuda.max_memory_allocated() / 2**30 if cuda else 0.0
+
+
+class Calls:
+    """Seconds of the model's own calls in a dense run, by CUDA events."""
+
+    def __init__(self, model: Any) -> None:
+        from comfy.patcher_extension import WrappersMP
+
+        self.device, self.timed = model.load_device, model.clone()
+        self.reset()
+        self.timed.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "lab_timer", self._call)
+
+    def _call(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        mark = self.watch.start()
+        out = executor(*args, **kwargs)
+        self.watch.stop(mark, dense=True)
+        return out
+
+    def reset(self) -> None:
+        """Forget what was timed."""
+        from hilo_core.host.report import Stopwatch
+
+        self.watch = Stopwatch(self.device)
+
+    def step(self) -> float:
+        """Median."""
+        return self.watch.seconds(dense=True) or 0.0
+
+
+def stacked(model: Any, stack: str) -> Any:
+    """With another speed-up of the host on it."""
+    if stack == "EasyCache":
+        from comfy_extras.nodes_easycache import EasyCacheNode
+
+        return EasyCacheNode.execute(model, 0.2, 0.15, 0.95, False).args[0]
+    if stack == "compile":
+        from comfy_extras.nodes_torch_compile import TorchCompileModel
+
+        return TorchCompileModel.execute(model, "inductor").args[0]
+    return model
+
+
+def strip_step(model: Any, real: Real, tokens: int) -> float:
+    """Seconds of a dense step of a picture of so many tokens, 64 tokens wide where that divides them."""
+    wide = next(w for w in (64, 32, 16, 8, 4, 2, 1) if tokens % w == 0)
+    latent, conditioning = inputs(real, 0, shape=(tokens // wide, wide))
+    calls = Calls(model)
+    run_once(calls.timed, latent, conditioning, None, 5)
+    return calls.step()
 
 
 def bench(name: str, real: Real, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -48,30 +98,49 @@ def bench(name: str, real: Real, options: argparse.Namespace) -> list[dict[str, 
     from hilo_core.host.report import RunReport
     from hilo_core.presets import preset
 
-    model, rows = build(real, options.layers), []
+    model, rows = build(real, options.layers, options.fp8), []
     for side in options.sides:
         latent, conditioning = inputs(real, side)
-        run_once(model, latent, conditioning, mask_of(RATIOS[0], 0, side), 1)
-        for ratio, chosen in product(RATIOS, options.presets):
-            reports: list[RunReport] = []
-            patched = patch_model(model, Patch(preset(chosen), on_report=reports.append))
-            pairs = []
+        calls, reports = Calls(model), {p: [] for p in options.presets}
+        dense_model = stacked(calls.timed, options.stack)
+        hilo = {p: stacked(patch_model(model, Patch(preset(p), on_report=reports[p].append)), options.stack)
+                for p in options.presets}  # fmt: skip
+        for warm in (dense_model, *hilo.values()):
+            run_once(warm, latent, conditioning, mask_of(RATIOS[0], 0, side), options.steps if options.stack else 2)
+        found: dict[Any, list[tuple[float, float, RunReport]]] = {}
+        dense: list[tuple[float, float]] = []
+        calls.reset()
+        for ratio in options.ratios:
             for shape in range(options.shapes):
                 mask = mask_of(ratio, shape, side)
-                dense = run_once(model, latent, conditioning, mask, options.steps)
-                pairs.append((dense, run_once(patched, latent, conditioning, mask, options.steps)))
+                if shape % 3 == 0:
+                    dense.append(run_once(dense_model, latent, conditioning, mask, options.steps))
+                for p in options.presets:
+                    timed = run_once(hilo[p], latent, conditioning, mask, options.steps)
+                    found.setdefault((ratio, p), []).append((*timed, reports[p][-1]))
+        dense_s = statistics.median(seconds for seconds, _ in dense)
+        for (ratio, p), runs in found.items():
+            hilo_s, last = statistics.median(r[0] for r in runs), [r[2] for r in runs]
+            compressed = statistics.median(r.compressed_seconds or 0.0 for r in last)
+            spent = [(r.compressed_seconds or 0) * r.compressed_steps + (r.dense_seconds or 0) * r.dense_steps
+                     for r in last]  # fmt: skip
             row = {
-                "model": name, "side": side, "ratio": ratio, "preset": chosen, "steps": options.steps,
-                "dense_s": round(statistics.median(d[0] for d, _ in pairs), 4),
-                "hilo_s": round(statistics.median(h[0] for _, h in pairs), 4),
-                "speedup": round(statistics.median(d[0] / h[0] for d, h in pairs), 3),
-                "dense_gib": round(max(d[1] for d, _ in pairs), 2), "hilo_gib": round(max(h[1] for _, h in pairs), 2),
-                "tokens": statistics.median(r.kept for r in reports), "total": reports[-1].total,
-                "compressed_step_s": reports[-1].compressed_seconds, "dense_step_s": reports[-1].dense_seconds,
+                "model": name, "side": side, "ratio": ratio, "preset": p, "steps": options.steps,
+                "stack": options.stack, "weights": "fp8" if options.fp8 else "bf16", "layers": options.layers,
+                "dense_s": dense_s, "hilo_s": hilo_s, "speedup": dense_s / hilo_s,
+                "speedups": [dense_s / r[0] for r in runs],
+                "dense_gib": max(g for _, g in dense), "hilo_gib": max(r[1] for r in runs),
+                "tokens": [r.kept for r in last], "total": last[-1].total,
+                "dense_step_s": calls.step(), "compressed_step_s": compressed,
+                "outside_share": statistics.median(1 - s / r[0] for s, r in zip(spent, runs, strict=True)),
+                "dense_outside_share": 1 - calls.step() * options.steps / dense_s,
             }  # fmt: skip
-            rows.append(row)
-            sys.stdout.write(f"{name} {side} px {ratio} % {chosen}: {row['speedup']:.2f}x ({row['tokens']} tokens)\n")
-            sys.stdout.flush()
+            if options.same and p == "balanced":
+                steps = [strip_step(model, real, r.kept) for r in last[:1]]
+                row["same_tokens_s"], row["own_step_s"] = steps[0], last[0].compressed_seconds
+            rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+            _log.info("%s %d px %s %% %s: %.2fx, %s tokens, step %.1f of %.1f ms", name, side, ratio, p,
+                      row["speedup"], row["tokens"], 1000 * compressed, 1000 * calls.step())  # fmt: skip
     return rows
 
 
@@ -80,21 +149,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(REAL))
     parser.add_argument("--sides", nargs="*", type=int, default=[1024, 1536, 2048])
-    parser.add_argument("--presets", nargs="*", default=list(PRESETS))
+    parser.add_argument("--ratios", nargs="*", type=float, default=list(RATIOS))
+    parser.add_argument("--presets", nargs="*", default=["balanced"], choices=PRESETS)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--shapes", type=int, default=3, help="masks of different shape for each ratio")
     parser.add_argument("--layers", type=int, default=0, help="at most so many blocks of each kind, for a trial")
+    parser.add_argument("--stack", default="", choices=("", "EasyCache", "compile"), help="on top of both")
+    parser.add_argument("--fp8", action="store_true", help="weights in float8_e4m3fn, cast by the host")
+    parser.add_argument("--same", action="store_true", help="also time a dense step of as many tokens")
+    parser.add_argument("--append", action="store_true", help="keep the rows of the result file")
     parser.add_argument("--name", default="bench_gpu", help="of the result file")
     options = parser.parse_args()
     host.prepare()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger().setLevel(logging.WARNING)
+    _log.setLevel(logging.INFO)
     torch.set_grad_enabled(False)
-    rows = []
+    rows, commands, file = [], [], host.ROOT / "lab" / "results" / f"{options.name}.json"
+    if options.append and file.exists():
+        stored = json.loads(file.read_text())
+        rows, commands = stored["rows"], stored["commands"]
+    commands.append(" ".join(["python -m lab.bench_gpu", *sys.argv[1:]]))
     for name in options.models:
         rows += bench(name, REAL[name], options)
         torch.cuda.empty_cache()
-    command = " ".join(["python -m lab.bench_gpu", *sys.argv[1:]])
-    host.store(options.name, {"command": command, "device": host.describe(), "commit": host.commit(), "rows": rows})
+        host.store(
+            options.name, {"commands": commands, "device": host.describe(), "commit": host.commit(), "rows": rows}
+        )
 
 
 if __name__ == "__main__":

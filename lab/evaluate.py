@@ -1,13 +1,15 @@
 """Quality against time: `python -m lab.evaluate --quick` takes minutes on a CPU; without --quick it is meant for a GPU.
 
-Every scheme fills the same held-out pictures from the same noise; figures are means with 95 % bootstrap intervals.
+Every scheme fills the same held-out pictures from the same noise. `--map` varies the settings of `balanced` one at a
+time instead. Cost is the time that a FLUX.1 would take for the tokens that the model was really called with, over
+that of its dense run (`hilo_core.cost`): the demo model is too small for its own time to mean anything.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import statistics
+import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
@@ -19,16 +21,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lab import demo_model, masks, pictures, scenes, train_autoencoder
+from lab import demo_model, masks, pictures, scenes, summaries, train_autoencoder
 from tools import host
 
 RATIOS = (6.38, 15.92, 35.36)
-COLUMNS = ("seconds", "psnr_dense", "ssim_dense", "psnr_truth", "ssim_truth", "sharpness", "border")
+RUNS = [f"{side},{steps},{seed}" for side, steps, seed in product((512, 1024), (8, 20), (0, 1))]
 
 
-def sources(count: int, side: int) -> list[tuple[str, np.ndarray]]:
+def sources(count: int, side: int, cache: Path) -> list[tuple[str, np.ndarray]]:
     """(name, (side, side, 3) uint8): photos that were not trained on, and scenes drawn from other seeds."""
-    cached = [f for f in sorted((host.CACHE / "train" / "photos").glob("*.jpg")) if pictures.held_out(f)]
+    cached = [f for f in sorted((cache / "photos").glob("*.jpg")) if pictures.held_out(f)]
     files = sorted((Path(__file__).parent / "photos").glob("*.jpg")) + [f for f in cached if f.stem != pictures.DEMO]
     found = []
     for file in files[: count // 2]:
@@ -47,94 +49,161 @@ class Extent:
     """How much to evaluate."""
 
     pictures: int
-    sides: tuple[int, ...] = (512, 1024)
-    steps: tuple[int, ...] = (8, 20)
-    seeds: int = 2
+    runs: tuple[tuple[int, int, int], ...]  # (side in px, steps, seed)
+    cache: Path
+    map: bool = False
+    only: tuple[str, ...] = ()
+    tuned: str = ""  # weights of the model that was fine-tuned on strips
+    lora: str = ""
+    deadline: float = float("inf")  # time.time() after which no other picture is begun
 
 
-QUICK = Extent(6, (512,), (8,), 1)
+def mask_of(number: int, at: int, side: int) -> np.ndarray:
+    """(side, side) bool: of eight drawn, at half the size, the one that is nearest to the bin's ratio."""
+    kind, half = masks.KINDS[(number + at) % 3], side // 2
+    drawn = [masks.draw(np.random.default_rng((number, at, k)), half, half, RATIOS[at] / 100, kind) for k in range(8)]
+    return min(drawn, key=lambda mask: abs(100 * mask.mean() - RATIOS[at])).repeat(2, 0).repeat(2, 1)
 
 
-def evaluate(extent: Extent, only: list[str]) -> list[dict[str, Any]]:
-    """One record for each scheme, picture, mask, size, number of steps and seed."""
+class Meter:
+    """Adds up the predicted FLUX.1 time of every call that the model really gets."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        from lab.schemes import SHAPE
+
+        self.time, self.shape = 0.0, SHAPE
+        network.double_blocks[0].register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def _note(self, module: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.time += self.shape.cost(named["img"].shape[1])
+
+
+def load_models(extent: Extent) -> dict[str, Any]:
+    """ModelPatchers by name."""
     import comfy.sd
     import comfy.utils
 
-    from lab.metrics import compare
-    from lab.schemes import all_schemes, make_job
+    models = {"base": demo_model.load()}
+    if extent.tuned:
+        models["tuned on strips"] = demo_model.load(Path(extent.tuned))
+    if extent.lora:
+        weights = comfy.utils.load_torch_file(extent.lora, safe_load=True)
+        models["strip LoRA"] = comfy.sd.load_lora_for_models(models["base"], None, weights, 1.0, 0.0)[0]
+    return models
 
-    vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(train_autoencoder.WEIGHTS)))
-    model = demo_model.load()
-    chosen = {name: run for name, run in all_schemes().items() if not only or name in ("dense", *only)}
-    records = []
-    for side in extent.sides:
-        numbered = list(enumerate(sources(extent.pictures, side)))
-        for (number, (name, array)), (at, ratio) in product(numbered, enumerate(RATIOS)):
-            rng, kind = np.random.default_rng((number, at)), masks.KINDS[(number + at) % 3]
-            mask = torch.from_numpy(masks.draw(rng, side, side, ratio / 100, kind))
-            job = make_job(vae, torch.from_numpy(array.astype(np.float32) / 255)[None], mask)
-            truth = job.pixels.movedim(-1, 1)
-            for steps, seed in product(extent.steps, range(extent.seeds)):
-                where = {"picture": name, "side": side, "ratio": ratio, "steps": steps, "seed": seed}
-                dense = None
-                for scheme, run in chosen.items():
-                    start = time.perf_counter()
-                    out = run(model, vae, job, steps, seed).clamp(0, 1).movedim(-1, 1).float().cpu()
-                    seconds = time.perf_counter() - start
-                    dense = out if dense is None else dense
-                    records.append({"scheme": scheme, **where, "seconds": seconds, **compare(out, dense, truth, mask)})
+
+class Bench:
+    """The models and the schemes of one process."""
+
+    def __init__(self, extent: Extent) -> None:
+        import comfy.sd
+        import comfy.utils
+
+        from lab.schemes import main_schemes, map_schemes
+
+        self.extent = extent
+        self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(train_autoencoder.WEIGHTS)))
+        self.models = load_models(extent)
+        self.meters = [Meter(m.model.diffusion_model) for n, m in self.models.items() if n != "strip LoRA"]
+        every = map_schemes() if extent.map else main_schemes(tuple(n for n in self.models if n != "base"))
+        self.schemes = {n: run for n, run in every.items() if not extent.only or n in ("dense", *extent.only)}
+
+    def fill(self, scheme: str, job: Any) -> tuple[torch.Tensor, float]:
+        """(1, 3, H, W) on the CPU or GPU, and the predicted time."""
+        for meter in self.meters:
+            meter.time = 0.0
+        out = self.schemes[scheme](job).clamp(0, 1).movedim(-1, 1).float()
+        return out.to(host.device()), sum(meter.time for meter in self.meters)
+
+    def job(self, where: dict[str, Any], array: np.ndarray) -> Any:
+        """One run of one picture."""
+        from lab.schemes import make_job
+
+        mask = torch.from_numpy(mask_of(where["number"], RATIOS.index(where["ratio"]), where["side"]))
+        pixels = torch.from_numpy(array.astype(np.float32) / 255)[None]
+        return make_job(self.models, self.vae, pixels, mask, where["steps"], where["seed"])
+
+
+def evaluate(extent: Extent, part: int = 0, parts: int = 1) -> list[dict[str, Any]]:
+    """One record for each scheme, picture, mask, size, number of steps and seed."""
+    from lab.metrics import compare
+
+    bench, records = Bench(extent), []
+    for side in dict.fromkeys(side for side, _, _ in extent.runs):
+        numbered = list(enumerate(sources(extent.pictures, side, extent.cache)))[part::parts]
+        runs = [run[1:] for run in extent.runs if run[0] == side]
+        for (number, (name, array)), ratio, (steps, seed) in product(numbered, RATIOS, runs):
+            if time.time() > extent.deadline:
+                continue
+            where = {"picture": name, "number": number, "side": side, "ratio": ratio, "steps": steps, "seed": seed}
+            job = bench.job(where, array)
+            truth, mask = job.pixels.movedim(-1, 1).to(host.device()), job.mask.to(host.device())
+            reference, dense_time = bench.fill("dense", job)
+            for scheme in bench.schemes:
+                out, took = (reference, dense_time) if scheme == "dense" else bench.fill(scheme, job)
+                found = {"cost": took / dense_time, **compare(out, reference, truth, mask, full=not extent.map)}
+                records.append({"scheme": scheme, **where, **found})
     return records
 
 
-def summary(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each scheme and ratio: mean, and the interval of the paired difference to dense for truth metrics."""
-    from lab.metrics import interval
-
-    rows = []
-    key = ("picture", "side", "ratio", "steps", "seed")
-    dense = {tuple(r[k] for k in key): r for r in records if r["scheme"] == "dense"}
-    for scheme in dict.fromkeys(r["scheme"] for r in records):
-        for ratio in RATIOS:
-            mine = [r for r in records if r["scheme"] == scheme and r["ratio"] == ratio]
-            row: dict[str, Any] = {"scheme": scheme, "ratio": ratio, "count": len(mine)}
-            for column in COLUMNS:
-                row[column] = round(statistics.fmean(r[column] for r in mine), 4)
-            for column in ("psnr_truth", "ssim_truth"):
-                pairs = [r[column] - dense[tuple(r[k] for k in key)][column] for r in mine]
-                row[f"{column}_change"] = [round(v, 4) for v in interval(pairs)]
-            rows.append(row)
-    return rows
+def prepare() -> None:
+    """For this process."""
+    host.prepare()
+    logging.getLogger().setLevel(logging.WARNING)
+    torch.set_grad_enabled(False)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """For the terminal."""
-    lines = [f"{'scheme':32}{'mask':>7}" + "".join(f"{c:>13}" for c in COLUMNS)]
-    for r in rows:
-        lines.append(f"{r['scheme']:32}{r['ratio']:>6}%" + "".join(f"{r[c]:>13.3f}" for c in COLUMNS))
-    return "\n".join(lines) + "\n"
+def _shard(arguments: tuple[Extent, int, int]) -> list[dict[str, Any]]:
+    prepare()
+    torch.set_num_threads(1)
+    return evaluate(*arguments)
+
+
+def collect(extent: Extent, jobs: int) -> list[dict[str, Any]]:
+    """All records, by so many processes."""
+    if jobs == 1:
+        return evaluate(extent)
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        return [r for part in pool.imap(_shard, [(extent, i, jobs) for i in range(jobs)]) for r in part]
 
 
 def main() -> None:
     """Run, print, store."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few pictures of 512 px, 8 steps, one seed")
+    parser.add_argument("--map", action="store_true", help="vary the settings of balanced")
     parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--runs", nargs="*", default=RUNS,
+                        help="side,steps,seed")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--schemes", nargs="*", default=[], help="names from lab.schemes; all if none")
+    parser.add_argument("--cache", type=Path, default=host.CACHE / "train", help="where the photos are")
+    parser.add_argument("--tuned", default="", help="weights of lab.train_strips")
+    parser.add_argument("--lora", default="", help="LoRA of lab.train_strips")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no other picture after so many")
+    parser.add_argument("--name", default="", help="of the result file")
     options = parser.parse_args()
-    host.prepare()
-    logging.getLogger().setLevel(logging.WARNING)
-    torch.set_grad_enabled(False)
-    records = evaluate(QUICK if options.quick else Extent(options.pictures), options.schemes)
-    rows = summary(records)
+    runs = tuple(tuple(int(v) for v in run.split(",")) for run in options.runs)
+    extent = Extent(
+        options.pictures, runs, options.cache, options.map, tuple(options.schemes), options.tuned, options.lora,
+        time.time() + 60 * options.minutes,
+    )  # fmt: skip
+    if options.quick:
+        extent = Extent(3, ((512, 8, 0),), options.cache, options.map, tuple(options.schemes))
+    prepare()
+    records = collect(extent, options.jobs)
+    name = options.name or ("evaluate_map" if options.map else "evaluate") + ("_quick" if options.quick else "")
     facts = {
         "command": " ".join(["python -m lab.evaluate", *sys.argv[1:]]),
         "device": host.describe(),
         "commit": host.commit(),
         "pictures": len({r["picture"] for r in records}),
-        "rows": rows,
+        "runs": [list(run) for run in extent.runs],
+        "rows": summaries.rows(records),
+        "worst": summaries.worst(records, "balanced"),
     }
-    host.store("evaluate_quick" if options.quick else "evaluate", facts)
-    sys.stdout.write(table(rows))
+    host.store(name, facts)
+    sys.stdout.write(summaries.table(facts["rows"]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from lab import masks, pictures, scenes, train_autoencoder
 
-MASKS_EACH = 2
+MASKS_EACH = 3
+SCENES = 120
 _log = logging.getLogger("lab.examples")
 
 
@@ -24,6 +25,7 @@ class Example:
     clean: torch.Tensor  # (16, h, w)
     masked: torch.Tensor  # (MASKS_EACH, 16, h, w)
     mask: torch.Tensor  # (MASKS_EACH, 8 h, 8 w) bool
+    coarse: np.ndarray  # (MASKS_EACH, h, w) bool, one pixel in 64 of the mask
 
 
 def encode(vae: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
@@ -44,37 +46,42 @@ def load_vae(device: torch.device) -> torch.nn.Module:
     return vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
+def _arrays(cache: Path, rng: np.random.Generator) -> list[torch.Tensor]:
+    """Photos at three scales, half of them mirrored, and scenes: (1, 3, H, W) in 0..1."""
+    photos = pictures.load([p for p in pictures.prepare(cache) if not pictures.held_out(p)])
+    arrays = []
+    for photo in photos:
+        x = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
+        left = int(rng.integers(x.shape[-1] - 1024 + 1))
+        half, quarter = F.avg_pool2d(x, 2), F.avg_pool2d(x, 4)
+        arrays += [half, half.flip(3), quarter, quarter.flip(3), x[..., :1024, left : left + 1024]]
+    drawn = (scenes.draw(1000 + s, 512) for s in range(SCENES))
+    return arrays + [torch.from_numpy(d.copy()).permute(2, 0, 1)[None].float() / 255 for d in drawn]
+
+
 def make_examples(cache: Path, device: torch.device) -> list[Example]:
-    """Encode photos and scenes at three scales; cached in a file."""
+    """Encode photos and scenes; cached in a file."""
     file = cache / "latents.pt"
     if file.exists():
-        return [Example(*item) for item in torch.load(file)]
+        return [Example(*(t.to(device) for t in item[:3]), item[3]) for item in torch.load(file, weights_only=False)]
     vae, rng, examples = load_vae(device), np.random.default_rng(1), []
-    photos = pictures.load([p for p in pictures.prepare(cache) if not pictures.held_out(p)])
-    sources = [torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in photos]
-    arrays = []
-    for number, x in enumerate(sources):
-        half, quarter = F.avg_pool2d(x, 2), F.avg_pool2d(x, 4)
-        arrays += [half, quarter]
-        if number % 3 == 0:
-            left = int(rng.integers(x.shape[-1] - 1024 + 1))
-            arrays.append(x[..., :1024, left : left + 1024])
-    arrays += [
-        torch.from_numpy(scenes.draw(1000 + s, 512).copy()).permute(2, 0, 1)[None].float() / 255 for s in range(64)
-    ]
-    for x in arrays:
+    for x in _arrays(cache, rng):
         x = x[..., : x.shape[-2] // 16 * 16, : x.shape[-1] // 16 * 16].to(device)
-        drawn = np.stack([masks.draw(rng, *x.shape[-2:], ratio=rng.uniform(0.15, 0.45)) for _ in range(MASKS_EACH)])
+        h, w = x.shape[-2] // 4, x.shape[-1] // 4  # drawn small, since large masks take long to draw
+        drawn = np.stack([masks.draw(rng, h, w, ratio=rng.uniform(0.1, 0.45)) for _ in range(MASKS_EACH)])
+        drawn = drawn.repeat(4, 1).repeat(4, 2)
         mask = torch.from_numpy(drawn).to(device)
-        masked = [encode(vae, torch.where(m, 0.5, x)) for m in mask]
-        examples.append(Example(encode(vae, x)[0].half().cpu(), torch.cat(masked).half().cpu(), mask.cpu()))
-        if len(examples) % 40 == 0:
-            _log.info("encoded %d of %d", len(examples), len(arrays))
-    torch.save([(e.clean, e.masked, e.mask) for e in examples], file)
+        masked = torch.cat([encode(vae, torch.where(m, 0.5, x)) for m in mask])
+        examples.append(Example(encode(vae, x)[0].half(), masked.half(), mask, drawn[:, ::8, ::8].copy()))
+        if len(examples) % 100 == 0:
+            _log.info("encoded %d pictures", len(examples))
+    torch.save([(e.clean.cpu(), e.masked.cpu(), e.mask.cpu(), e.coarse) for e in examples], file)
     return examples
 
 
-def batch(examples: list[Example], rng: np.random.Generator, side: int, count: int) -> tuple[torch.Tensor, ...]:
+def batch(
+    examples: list[Example], rng: np.random.Generator, side: int, count: int, device: torch.device
+) -> tuple[torch.Tensor, ...]:
     """Random crops: clean (B, 16, s, s), masked (B, 16, s, s), mask (B, 8 s, 8 s) with s latent pixels."""
     size = side * 2
     usable = [e for e in examples if min(e.clean.shape[1:]) >= size]
@@ -83,13 +90,14 @@ def batch(examples: list[Example], rng: np.random.Generator, side: int, count: i
         e = usable[rng.integers(len(usable))]
         k = int(rng.integers(MASKS_EACH))
         top, left = (int(rng.integers(n - size + 1)) for n in e.clean.shape[1:])
-        mask = e.mask[k, top * 8 : (top + size) * 8, left * 8 : (left + size) * 8]
-        if not 0.02 < float(mask[::8, ::8].float().mean()) < 0.75:
+        rows, columns = slice(top, top + size), slice(left, left + size)
+        if not 0.02 < float(e.coarse[k, rows, columns].mean()) < 0.75:
             continue
-        out[0].append(e.clean[:, top : top + size, left : left + size])
-        out[1].append(e.masked[k, :, top : top + size, left : left + size])
-        out[2].append(mask)
-    return torch.stack(out[0]).float(), torch.stack(out[1]).float(), torch.stack(out[2]).float()
+        out[0].append(e.clean[:, rows, columns])
+        out[1].append(e.masked[k, :, rows, columns])
+        out[2].append(e.mask[k, top * 8 : (top + size) * 8, left * 8 : (left + size) * 8])
+    clean, masked, mask = (torch.stack(tensors).to(device, torch.float32) for tensors in out)
+    return clean, masked, mask
 
 
 def condition(masked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

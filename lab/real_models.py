@@ -103,8 +103,11 @@ REAL: dict[str, Real] = {
 }
 
 
-def build(real: Real, layers: int = 0) -> Any:
-    """A ModelPatcher with random weights, bf16 on a GPU. layers: at most so many blocks of each kind; 0: all."""
+def build(real: Real, layers: int = 0, fp8: bool = False) -> Any:
+    """A ModelPatcher with random weights, bf16 on a GPU. layers: at most so many blocks of each kind; 0: all.
+
+    fp8: weights in float8_e4m3fn, which the host casts to bf16 layer by layer.
+    """
     import comfy.model_base
     import comfy.model_management as management
     import comfy.model_patcher
@@ -116,19 +119,23 @@ def build(real: Real, layers: int = 0) -> Any:
     if real.base.startswith("Flux") and "txt_ids_dims" in {f.name for f in dataclasses.fields(FluxParams)}:
         unet["txt_ids_dims"] = [3] if real.base == "Flux2" else []
     config = getattr(comfy.supported_models, real.config)(unet)
-    config.set_inference_dtype(torch.bfloat16 if device.type == "cuda" else torch.float32, None)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    config.set_inference_dtype(torch.float8_e4m3fn if fp8 else dtype, dtype if fp8 else None)
     config.custom_operations = None
     make: Callable[..., Any] = getattr(comfy.model_base, real.base)
     model = make(config, device=device).eval().requires_grad_(False)
     for parameter in model.diffusion_model.parameters():
-        parameter.normal_(0, 0.02)
+        parameter.copy_(torch.empty(parameter.shape, dtype=dtype, device=device).normal_(0, 0.02))
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
 
-def inputs(real: Real, side: int) -> tuple[torch.Tensor, list]:
-    """(latent, conditioning) of a picture of side x side px."""
-    generator, s = torch.Generator().manual_seed(0), side // real.downscale
-    latent = torch.randn(1, real.channels, *((1,) if real.video else ()), s, s, generator=generator)
+def inputs(real: Real, side: int, shape: tuple[int, int] | None = None) -> tuple[torch.Tensor, list]:
+    """(latent, conditioning) of a picture of side x side px, or of `shape` tokens (rows, columns)."""
+    patch = 16 // real.downscale
+    rows, columns = shape or (side // 16, side // 16)
+    generator = torch.Generator().manual_seed(0)
+    frame = (1,) if real.video else ()
+    latent = torch.randn(1, real.channels, *frame, rows * patch, columns * patch, generator=generator)
     extras: dict[str, Any] = {"pooled_output": torch.randn(1, real.pooled, generator=generator)}
     if real.reference:
         extras["reference_latents"] = [torch.randn(latent.shape, generator=generator)]

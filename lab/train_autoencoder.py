@@ -28,13 +28,13 @@ _log = logging.getLogger("lab.autoencoder")
 class Crops:
     """Random crops at random scales of photos and drawn scenes."""
 
-    def __init__(self, photos: list[np.ndarray], rng: np.random.Generator) -> None:
+    def __init__(self, photos: list[np.ndarray], rng: np.random.Generator, device: torch.device) -> None:
         drawn = [scenes.draw(s, 512) for s in range(48)]
         self.levels = []
         for array in photos + drawn:
             picture = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float()
             while min(picture.shape[-2:]) >= 128:
-                self.levels.append(picture[0].byte())
+                self.levels.append(picture[0].byte().to(device))
                 picture = F.avg_pool2d(picture, 2)
         self.rng = rng
 
@@ -147,7 +147,8 @@ class Run:
         self.optimizer.step()
         self.average.update_parameters(self.model)
         self.step += 1
-        self.loss += (loss.item() - self.loss) * max(0.02, 1 / self.step)
+        if self.step % 10 == 0:  # reading it makes a GPU wait
+            self.loss += (loss.item() - self.loss) * max(0.1, 10 / self.step)
 
 
 def main() -> None:
@@ -165,12 +166,12 @@ def main() -> None:
     device = devices.pick(options.device)
     paths = pictures.prepare(options.cache)
     run = Run(device, options.rate, options.cache / "autoencoder.pt")
-    crops = Crops(pictures.load([p for p in paths if not pictures.held_out(p)]), run.rng)
+    crops = Crops(pictures.load([p for p in paths if not pictures.held_out(p)]), run.rng, device)
     last, before = time.time(), time.time() - run.spent
     while run.spent < options.minutes * 60:
         run.advance(crops.batch(options.batch, options.size), run.spent / (options.minutes * 60))
         run.spent = time.time() - before
-        if run.step % 50 == 0:
+        if run.step % 200 == 0:
             _log.info("%.1f min, step %d, loss %.4f", run.spent / 60, run.step, run.loss)
         if time.time() - last > 240:
             last = time.time()
@@ -182,7 +183,8 @@ def main() -> None:
     results.mkdir(exist_ok=True)
     facts = {"psnr_held_out_db": round(psnr, 2), "steps": run.step, "minutes": options.minutes,
              "loss": round(run.loss, 4), "latent_std": round(std, 3), "device": host.describe(),
-             "command": f"python -m lab.train_autoencoder --minutes {options.minutes:g}"}  # fmt: skip
+             "command": f"python -m lab.train_autoencoder --minutes {options.minutes:g} --batch {options.batch}"
+             f" --size {options.size}"}  # fmt: skip
     (results / "autoencoder.json").write_text(json.dumps(facts, indent=1) + "\n")
     _log.info("%s", facts)
 

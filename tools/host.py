@@ -80,6 +80,13 @@ def prepare() -> Path:
     return host
 
 
+def device() -> Any:
+    """The torch device that the host computes on."""
+    import comfy.model_management
+
+    return comfy.model_management.get_torch_device()
+
+
 def describe() -> str:
     """The device that a measurement ran on."""
     import torch
@@ -90,7 +97,9 @@ def describe() -> str:
 
 
 def commit() -> str:
-    """The commit that a measurement ran on; with a + when files had changed since."""
+    """The commit that a measurement ran on; with a + when files had changed since; $HILO_COMMIT where git is not."""
+    if named := os.environ.get("HILO_COMMIT"):
+        return named
     asked = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
     return asked.stdout.strip() or "unknown"
 

@@ -183,7 +183,7 @@ def _text_lengths(conds: dict[str, Any]) -> set[int]:
 
 def _report(run: Run) -> RunReport:
     plan = run.known.plan
-    taken = list(run.taken.values())
+    taken = run.taken() if run.seen else []
     dense, compressed = run.watch.seconds(dense=True), run.watch.seconds(dense=False)
     if compressed is None:
         return RunReport(reason=run.reason or "the schedule has no compressed step", dense_steps=len(taken))

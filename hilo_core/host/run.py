@@ -55,35 +55,44 @@ class Run:
     bias: float
     coarse_references: int  # cell size for references of another size than the target; 0: whole
     watch: Stopwatch
-    taken: dict[int, bool] = field(default_factory=dict)  # step -> ran dense
+    seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigma, ran dense) of each call
     reason: str = ""  # why a call had to be dense
     layouts: dict[Any, Layout] = field(default_factory=dict)
     last: Layout | str | None = "none yet"  # the layout of the call before this one
 
     def __post_init__(self) -> None:
         grid, plan, latent = self.known.grid, self.known.plan, flat(self.known.latent)
-        unknown = torch.zeros(plan.total, dtype=torch.bool, device=latent.device)
+        unknown = torch.zeros(plan.total, dtype=torch.bool)
         unknown[plan.kept[plan.kind == EDIT]] = True
-        pixels = grid.pixels(unknown.reshape(plan.rows, plan.columns))
+        pixels = grid.pixels(unknown.reshape(plan.rows, plan.columns)).to(latent.device)
         self.source = ~pixels  # (H, W) latent pixels that no edit token touches
-        self.low = low_tokens(latent, self.source, grid, plan, self.known.small)
-        self.low_noise = low_tokens(flat(self.noise), torch.ones_like(self.source), grid, plan, noise=True)
+        self.plan = plan.to(latent.device)  # an index on the CPU would make the GPU wait in each step
+        self.low = low_tokens(latent, self.source, grid, self.plan, self.known.small)
+        self.low_noise = low_tokens(flat(self.noise), torch.ones_like(self.source), grid, self.plan, noise=True)
+        self.settled = None if any(self.dense_steps) else False  # whether all further calls are dense, once known
 
     def call(self, executor: Callable[..., Tensor], call: Call) -> Tensor:
         """One model call: dense or as a strip, as the schedule says."""
-        step = step_of(float(call.t.max()), self.sigmas)
-        layout = None if self.dense_steps[step] else self._layout_or_reason(call)
+        layout = None if self._wants_dense(call.t) else self._layout_or_reason(call)
         if layout is not self.last and self.last != "none yet":
             forget(call.options)
         self.last = layout
         mark = self.watch.start()
         out = call.execute(executor) if layout is None else self._compressed(layout, executor, call)
         self.watch.stop(mark, dense=layout is None)
-        self.taken[step] = self.taken.get(step, False) or layout is None
+        self.seen.append((call.t.max(), layout is None))
         if self.known.editable is None or out.shape[-2:] != self.known.editable.shape:
             return out
         # without a denoise mask the sampler protects nothing, so the source is put back here
         return torch.where(self.known.editable.to(out.device), out, self._repeat(self.known.latent, out))
+
+    def taken(self) -> list[bool]:
+        """For each step that was made, whether a call of it ran dense. Waits for the GPU, so ask at the end."""
+        steps: dict[int, bool] = {}
+        for sigma, (_, dense) in zip(torch.stack([t for t, _ in self.seen]).tolist(), self.seen, strict=True):
+            step = step_of(sigma, self.sigmas)
+            steps[step] = steps.get(step, False) or dense
+        return list(steps.values())
 
     def finish(self, out: Tensor) -> Tensor:
         """The sampler's result. Where nothing else protects it, the picture outside the edit is put back exactly:
@@ -93,8 +102,17 @@ class Run:
         picture = self.known.picture.to(out).reshape(-1, *out.shape[1:])
         return torch.where(self.known.editable.to(out.device), out, self._repeat(picture, out))
 
+    def _wants_dense(self, sigma: Tensor) -> bool:
+        """Whether the schedule has a dense step here. Reading sigma makes the GPU wait, so only while it matters."""
+        if self.settled is not None:
+            return self.settled
+        step = step_of(float(sigma.max()), self.sigmas)
+        if len(set(self.dense_steps[step:])) == 1:
+            self.settled = self.dense_steps[step]
+        return self.dense_steps[step]
+
     def _compressed(self, layout: Layout, executor: Callable[..., Tensor], call: Call) -> Tensor:
-        grid, plan = self.known.grid, self.known.plan
+        grid, plan = self.known.grid, self.plan
         sigma = call.t.float().reshape(-1, 1, 1, 1, 1)
         clean, noise = self._repeat(self.low, call.x), self._repeat(self.low_noise, call.x)
         low = self.model.model_sampling.noise_scaling(sigma, noise, clean)
@@ -123,8 +141,8 @@ class Run:
         """The strip of whatever lies on the picture's pixel grid: concat channels, masks."""
         if not on_grid(value, x):
             return value
-        low = low_tokens(flat(value), self.source, self.known.grid, self.known.plan)
-        return unflat(compress(flat(value), low, self.known.grid, self.known.plan), value)
+        low = low_tokens(flat(value), self.source, self.known.grid, self.plan)
+        return unflat(compress(flat(value), low, self.known.grid, self.plan), value)
 
     def _squeeze_input(self, name: str, value: Any, x: Tensor) -> Any:
         if name != "ref_latents" or not value:
@@ -147,11 +165,11 @@ class Run:
             grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
             plan: TokenPlan | None = None
             if on_grid(latent, x):
-                plan = self.known.plan
+                plan = self.plan
             elif self.coarse_references > 1:
                 plan = TokenPlan.of_cells(
                     grid.height, grid.width, cell_plan(grid.height, grid.width, self.coarse_references)
-                )
+                ).to(latent.device)
             segments.append(Segment(grid.count, plan))
         return segments
 
@@ -159,7 +177,7 @@ class Run:
         """ControlNet residuals (B, N, D) of each block, for the tokens of the strip."""
         if control is None:
             return None
-        plan = self.known.plan
+        plan = self.plan
         return {
             name: [r if r is None else gather(r[:, : plan.total], plan) for r in residuals or ()]
             for name, residuals in control.items()
@@ -173,7 +191,7 @@ class Run:
             self._refuse(call)
             if key not in self.layouts:
                 asked = record(self.positions, self.model, call)
-                plan, latents = self.known.plan, call.kwargs.get("ref_latents")
+                plan, latents = self.plan, call.kwargs.get("ref_latents")
                 target, references = Segment(plan.total, plan), self._references(latents, call.x)
                 network = self.model.diffusion_model
                 self.layouts[key] = make_layout(asked, self.family, network, target, references, self.bias)
