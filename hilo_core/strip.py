@@ -37,6 +37,7 @@ def low_tokens(
     known: (H, W) bool, latent pixels that are not being edited. small: latents of the downsampled *picture* by
     factor, used instead for cells that no edit touches. noise: keep unit variance (see `pool_latent`).
     """
+    plan = plan.to(latent.device)
     parts = [latent.new_zeros(latent.shape[0], 0, latent.shape[1], grid.patch, grid.patch)]
     for cells in plan.cells:
         pooled = pool_latent(latent, known, cells.factor, noise)
@@ -53,7 +54,7 @@ def low_tokens(
 
 def compress(latent: Tensor, low: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
     """The strip of a latent: (B, C, H, W) and its low-frequency tokens (B, cells, C, p, p) -> (B, C, p, n * p)."""
-    tokens = torch.cat([to_tokens(latent, grid)[:, plan.kept], low.to(latent)], dim=1)
+    tokens = torch.cat([to_tokens(latent, grid)[:, plan.kept.to(latent.device)], low.to(latent)], dim=1)
     b, n, c, p, _ = tokens.shape
     return tokens.permute(0, 2, 3, 1, 4).reshape(b, c, p, n * p)
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hilo_core.presets import PRESETS
 from lab import demo_model, masks, pictures, scenes, summaries, train_autoencoder
 from tools import host
 
@@ -189,7 +190,7 @@ def main() -> None:
         time.time() + 60 * options.minutes,
     )  # fmt: skip
     if options.quick:
-        extent = Extent(3, ((512, 8, 0),), options.cache, options.map, tuple(options.schemes))
+        extent = Extent(2, ((512, 8, 0),), options.cache, options.map, tuple(options.schemes))
     prepare()
     records = collect(extent, options.jobs)
     name = options.name or ("evaluate_map" if options.map else "evaluate") + ("_quick" if options.quick else "")
@@ -199,6 +200,7 @@ def main() -> None:
         "commit": host.commit(),
         "pictures": len({r["picture"] for r in records}),
         "runs": [list(run) for run in extent.runs],
+        "presets": {name: repr(chosen) for name, chosen in PRESETS.items()},
         "rows": summaries.rows(records),
         "worst": summaries.worst(records, "balanced"),
     }

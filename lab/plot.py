@@ -65,7 +65,8 @@ def chart(title: str, across: str, up: str, series: Sequence[Series]) -> str:
             lines.append(f'<circle cx="{x}" cy="{y}" r="{3 if s.colour == GREY else 5}" fill="{s.colour}">'
                          f"<title>{label or s.name}</title></circle>")  # fmt: skip
             if label and s.colour != GREY:
-                lines.append(f'<text x="{x}" y="{y}" dx="8" dy="4" fill="{s.colour}">{label}</text>')
+                side = 'dx="-8" text-anchor="end"' if float(x) > 0.75 * WIDTH else 'dx="8"'
+                lines.append(f'<text x="{x}" y="{y}" {side} dy="4" fill="{s.colour}">{label}</text>')
     named = [s for s in series if s.line]
     for number, s in enumerate(named):
         y = TOP + 14 + 18 * number

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from hilo_core.presets import PRESETS
+from lab import report
 from tools import host, readme
 
 TEXT = readme.README.read_text(encoding="utf-8")
@@ -17,6 +18,20 @@ TEXT = readme.README.read_text(encoding="utf-8")
 def test_tables_are_up_to_date():
     assert readme.filled(TEXT) == TEXT, "run: python -m tools.readme"
     assert len(re.findall("<!-- table:", TEXT)) == len(readme.TABLES)
+
+
+def test_report_is_up_to_date():
+    text = report.REPORT.read_text(encoding="utf-8")
+    assert readme.filled(text, report.TABLES) == text, "run: python -m lab.report"
+    assert len(re.findall("<!-- table:", text)) == len(report.TABLES)
+    for name, plot in report.plots().items():
+        assert (report.PLOTS / name).read_text(encoding="utf-8") == plot, "run: python -m lab.report"
+
+
+def test_presets_are_those_that_were_evaluated():
+    """Whoever changes a preset evaluates it again."""
+    stored = readme.result("evaluate")["presets"]
+    assert {name: repr(chosen) for name, chosen in PRESETS.items()} == stored
 
 
 def test_snippet_runs():

@@ -19,9 +19,16 @@ def result(name: str) -> dict[str, Any]:
     return json.loads((host.ROOT / "lab" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def source(facts: dict[str, Any], more: str = "") -> str:
+    """The line under a table that says where its figures come from."""
+    commands = "; ".join(f"`{command}`" for command in facts.get("commands", [facts.get("command")]))
+    return f"\n{facts['device']}; commit {facts['commit']}; {commands}.{more}\n"
 
 
 def presets() -> str:
@@ -31,16 +38,26 @@ def presets() -> str:
     rows = []
     for name, p in PRESETS.items():
         if p.off:
-            rows.append([f"`{name}`", "-", "-", "-", "all", p.meaning])
+            rows.append([f"`{name}`", "-", "-", "-", "-", "all", p.meaning])
             continue
         t = p.tokens
-        low = ", ".join(f"{f}x{f}" + (f" from {least:g} tokens" if least else "") for f, least in t.levels)
+        low = "one real token for each " if t.native else "the average of each "
+        low += ", ".join(f"{f}x{f}" + (f" from {least:g} tokens" if least else "") for f, least in t.levels)
         most = "" if t.rule == "ratio" else f", at most {t.max_high:.1%} of all"
         high = f"{t.amount:.0%} of {'all tokens' if t.rule == 'ratio' else 'the detail energy'}{most}"
         dense = f"{p.schedule.first:.0%} of the steps, rounded" if p.schedule.first else "none"
-        rows.append([f"`{name}`", high, low, "yes" if p.bias else "no", dense, p.meaning])
-    return _table(
-        ["preset", "high-frequency tokens", "low-frequency tokens", "mass bias", "dense steps", "meaning"], rows
+        rows.append([f"`{name}`", f"{t.dilation:g}", high, low, f"{p.bias:g}", dense, p.meaning])
+    return markdown(
+        [
+            "preset",
+            "margin, tokens",
+            "high-frequency tokens",
+            "low-frequency tokens",
+            "mass bias",
+            "dense steps",
+            "meaning",
+        ],
+        rows,
     )
 
 
@@ -52,7 +69,7 @@ def families() -> str:
     for f in FAMILIES:
         compressed = "picture and references" if f.references else "picture"
         rows.append([f.name, f.checkpoints, compressed, f.dense_when or "-", f.since])
-    return _table(["family", "checkpoints", "compressed", "runs dense with", "ComfyUI"], rows)
+    return markdown(["family", "checkpoints", "compressed", "runs dense with", "ComfyUI"], rows)
 
 
 def bench() -> str:
@@ -61,21 +78,48 @@ def bench() -> str:
     rows = [[f"{ratio} %", f"{x:.2f}x"] for ratio, x in facts["speedup"]["1024"].items()]
     source = f"\n{facts['device']}; `{facts['command']}`; commit {facts['commit']}; {facts['steps']} steps, "
     source += f"1024x1024 px, preset `{facts['preset']}`.\n"
-    return _table(["mask", "whole run, dense time / compressed time"], rows) + source
+    return markdown(["mask", "whole run, dense time / compressed time"], rows) + source
+
+
+def gpu() -> str:
+    """Speed-ups of full-size models on a GPU."""
+    facts, rows = result("bench_gpu"), []
+    for r in facts["rows"]:
+        if r["preset"] in ("balanced", "fast") and r["steps"] == 8 and not r["stack"] and r["weights"] == "bf16":
+            tokens = sorted(r["tokens"])[len(r["tokens"]) // 2]
+            rows.append([r["model"], f"{r['side']} px", f"{r['ratio']} %", f"`{r['preset']}`", f"{r['speedup']:.2f}x",
+                         f"{tokens} of {r['total']}", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s"])  # fmt: skip
+    head = ["model", "canvas", "mask", "preset", "whole run", "tokens", "dense", "compressed"]
+    return (
+        markdown(head, rows) + f"\n{facts['device']}; commit {facts['commit']}; `python -m lab.bench_gpu`; 8 steps.\n"
+    )
+
+
+def quality() -> str:
+    """What the presets change, on the demo model."""
+    facts, rows = result("evaluate"), []
+    for r in facts["rows"]:
+        if r["scheme"] in ("balanced", "quality", "fast", "paper", "dense, another seed"):
+            rows.append([r["scheme"], f"{r['ratio']} %", f"{r['psnr_truth_change'][0]:+.2f} dB",
+                         f"{r['ssim_truth_change'][0]:+.4f}", f"{r['sharpness'][0]:.3f}", f"{r['border'][0]:.3f}",
+                         f"{r['psnr_dense']:.1f} dB"])  # fmt: skip
+    head = ["", "mask", "PSNR to the truth, change", "SSIM to the truth, change", "sharpness", "border jump",
+            "PSNR to the dense fill"]  # fmt: skip
+    return markdown(head, rows) + source(facts, f" {facts['pictures']} pictures.")
 
 
 def planning() -> str:
     """Time of planning."""
     facts = result("bench_cpu")
     rows = [[f"{side}x{side}", f"{ms:.0f} ms"] for side, ms in facts["planning_ms"].items()]
-    return _table(["picture", "planning, one CPU core"], rows)
+    return markdown(["picture", "planning, one CPU core"], rows)
 
 
 def compatibility() -> str:
     """What else may be on the model."""
     from hilo_core.host import compat
 
-    return _table(["with", "result", ""], [list(row) for row in compat.table()])
+    return markdown(["with", "result", ""], [list(row) for row in compat.table()])
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -83,13 +127,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "families": families,
     "bench": bench,
     "planning": planning,
+    "gpu": gpu,
+    "quality": quality,
     "compatibility": compatibility,
 }
 
 
-def filled(text: str) -> str:
-    """The README with every table made anew."""
-    return _BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
+def filled(text: str, tables: dict[str, Callable[[], str]] | None = None) -> str:
+    """The text (the README's, if no `tables` are given) with every table made anew."""
+    made = TABLES if tables is None else tables
+    return _BLOCK.sub(lambda found: f"{found[1]}{made[found[2]]()}{found[3]}", text)
 
 
 def main() -> int:

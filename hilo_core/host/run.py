@@ -141,6 +141,7 @@ class Run:
         """The strip of whatever lies on the picture's pixel grid: concat channels, masks."""
         if not on_grid(value, x):
             return value
+        value = value.to(x.device)  # the host moves it there only within the model
         low = low_tokens(flat(value), self.source, self.known.grid, self.plan)
         return unflat(compress(flat(value), low, self.known.grid, self.plan), value)
 
@@ -152,6 +153,7 @@ class Run:
             if segment.plan is None:
                 squeezed.append(latent)
                 continue
+            latent = latent.to(x.device)
             grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
             everything = torch.ones(latent.shape[-2:], dtype=torch.bool, device=latent.device)
             low = low_tokens(flat(latent), everything, grid, segment.plan)

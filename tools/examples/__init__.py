@@ -1,0 +1,1 @@
+"""The example workflows, a function each."""

@@ -1,0 +1,117 @@
+"""What the example workflows share: model files, columns, and the chains that return in several of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tools.graph import Graph
+
+HUB = "https://huggingface.co/"
+FLUX, QWEN = "Comfy-Org/flux1-dev/resolve/main/", "Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files/"
+TEXT = "comfyanonymous/flux_text_encoders/resolve/main/"
+FLUX2, Z = "Comfy-Org/flux2-dev/resolve/main/split_files/", "Comfy-Org/z_image_turbo/resolve/main/split_files/"
+MODELS = {  # file name -> folder under models/, address of the folder on the hub; as in the official templates
+    "flux1-fill-dev.safetensors": ("diffusion_models", FLUX + "split_files/diffusion_models/"),
+    "flux1-dev.safetensors": ("diffusion_models", FLUX),
+    "flux1-dev-kontext_fp8_scaled.safetensors": ("diffusion_models", "Comfy-Org/flux1-kontext-dev_ComfyUI/resolve/main/split_files/diffusion_models/"),
+    "flux2_dev_fp8mixed.safetensors": ("diffusion_models", FLUX2 + "diffusion_models/"),
+    "qwen_image_edit_2509_fp8_e4m3fn.safetensors": ("diffusion_models", "Comfy-Org/Qwen-Image-Edit_ComfyUI/resolve/main/split_files/diffusion_models/"),
+    "qwen_image_edit_2511_bf16.safetensors": ("diffusion_models", "Comfy-Org/Qwen-Image-Edit_ComfyUI/resolve/main/split_files/diffusion_models/"),
+    "flux-2-klein-4b-fp8.safetensors": ("diffusion_models", "black-forest-labs/FLUX.2-klein-4b-fp8/resolve/main/"),
+    "qwen_image_fp8_e4m3fn.safetensors": ("diffusion_models", QWEN + "diffusion_models/"),
+    "z_image_turbo_bf16.safetensors": ("diffusion_models", Z + "diffusion_models/"),
+    "sd3.5_large_fp8_scaled.safetensors": ("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/"),
+    "clip_l.safetensors": ("text_encoders", TEXT),
+    "t5xxl_fp16.safetensors": ("text_encoders", TEXT),
+    "t5xxl_fp8_e4m3fn_scaled.safetensors": ("text_encoders", TEXT),
+    "mistral_3_small_flux2_fp8.safetensors": ("text_encoders", FLUX2 + "text_encoders/"),
+    "qwen_2.5_vl_7b_fp8_scaled.safetensors": ("text_encoders", QWEN + "text_encoders/"),
+    "qwen_3_4b.safetensors": ("text_encoders", Z + "text_encoders/"),
+    "ae.safetensors": ("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"),
+    "flux2-vae.safetensors": ("vae", FLUX2 + "vae/"),
+    "qwen_image_vae.safetensors": ("vae", QWEN + "vae/"),
+    "Qwen-Image-InstantX-ControlNet-Inpainting.safetensors": ("controlnet", "Comfy-Org/Qwen-Image-InstantX-ControlNets/resolve/main/split_files/controlnet/"),
+}  # fmt: skip
+NEWER = {"index_timestep_zero"}  # values of the host's own nodes that ComfyUI 0.3.75 does not know yet
+MASK_HINT = "Right-click the picture, choose *Open in MaskEditor*, paint what is to change, and run."
+Node = dict[str, Any]
+Wire = tuple[Node, str]
+
+
+class Example(Graph):
+    """A graph in columns: source, models, text, HiLo-Token and sampler, result."""
+
+    used: list[str]
+
+    def __init__(self, info: dict[str, Any]) -> None:
+        super().__init__(info)
+        self.used = []
+
+    def loader(self, kind: str, at: tuple[int, int], **widgets: Any) -> Node:
+        """A loader with the links of its files."""
+        files = [v for v in widgets.values() if v in MODELS]
+        self.used += [f for f in files if f not in self.used]
+        links = [{"name": f, "url": HUB + MODELS[f][1] + f, "directory": MODELS[f][0]} for f in files]
+        height = 34 + 26 * len(self.info[kind]["input"]["required"])
+        return self.add(kind, at, widgets, size=(315, height), models=links)
+
+    def picture(self) -> Node:
+        """The picture with its painted mask."""
+        self.group("1. picture and mask", (20, -60), (355, 420))
+        return self.add("LoadImage", (40, 0), {"image": "example.png"}, size=(315, 314))
+
+    def flux_text(self, prompt: str, guidance: float, t5: str = "t5xxl_fp16.safetensors") -> tuple[Node, Node]:
+        """Positive and negative of the FLUX.1 models."""
+        clip = self.loader("DualCLIPLoader", (400, 140), clip_name1="clip_l.safetensors", clip_name2=t5, type="flux")
+        text = self.text(clip, prompt)
+        positive = self.add(
+            "FluxGuidance", (780, 190), {"guidance": guidance}, size=(315, 60), conditioning=(text, "CONDITIONING")
+        )
+        negative = self.add("ConditioningZeroOut", (780, 300), size=(315, 40), conditioning=(text, "CONDITIONING"))
+        return positive, negative
+
+    def text(self, clip: Node, prompt: str, y: int = 0, output: str = "CLIP") -> Node:
+        """A prompt."""
+        return self.add("CLIPTextEncode", (780, y), {"text": prompt}, size=(315, 130), clip=(clip, output))
+
+    def scaled(self, photo: Node, kind: str, **widgets: Any) -> tuple[Wire, Wire]:
+        """Picture and mask through the same scaling node."""
+        image = self.add(kind, (40, 400), widgets, image=(photo, "IMAGE"))
+        as_image = self.add("MaskToImage", (40, 560), size=(315, 40), mask=(photo, "MASK"))
+        hole = self.add(kind, (40, 640), widgets, image=(as_image, "IMAGE"))
+        mask = self.add("ImageToMask", (40, 800), {"channel": "red"}, image=(hole, "IMAGE"))
+        self.group("picture and mask at the model's size", (20, 360), (355, 560))
+        return (image, "IMAGE"), (mask, "MASK")
+
+    def masked_latent(self, image: Wire, mask: Wire, vae: Wire) -> Wire:
+        """The picture as a latent with a noise mask."""
+        encoded = self.add("VAEEncode", (780, 450), size=(315, 60), pixels=image, vae=vae)
+        return self.add(
+            "SetLatentNoiseMask", (780, 550), size=(315, 60), samples=(encoded, "LATENT"), mask=mask
+        ), "LATENT"
+
+    def patch(self, model: Wire, **more: Any) -> Node:
+        """The patch node in its frame."""
+        self.group("2. HiLo-Token", (1140, -60), (355, 400), "#b06634")
+        return self.add("HiLoModelPatch", (1160, 0), {"preset": more.pop("preset", "balanced")}, size=(315, 300), model=model, **more)  # fmt: skip
+
+    def result(self, samples: Wire, vae: Wire, original: Wire, mask: Wire, prefix: str, **widgets: Any) -> Node:
+        """Decode around the edit and save."""
+        self.group("3. result", (1520, -60), (440, 780), "#3f7f4f")
+        out = self.add("HiLoMaskedDecode", (1540, 0), widgets, size=(400, 220), vae=vae, samples=samples, original=original, mask=mask)  # fmt: skip
+        return self.add("SaveImage", (1540, 270), {"filename_prefix": prefix}, size=(400, 420), images=(out, "image"))
+
+    def sample(self, model: Wire, positive: Wire, negative: Wire, latent: Wire, at: tuple[int, int] = (1160, 400), **widgets: Any) -> Wire:  # fmt: skip
+        """The sampler."""
+        return self.add("KSampler", at, {"seed": 7, **widgets}, size=(315, 262), model=model, positive=positive,
+                        negative=negative, latent_image=latent), "LATENT"  # fmt: skip
+
+    def explain(self, title: str, text: str) -> None:
+        """The note: what it does, and its model files."""
+        folders: dict[str, list[str]] = {}
+        for name in self.used:
+            folders.setdefault(MODELS[name][0], []).append(f"- [{name}]({HUB}{MODELS[name][1]}{name})")
+        files = "\n\n".join(f"`models/{folder}/`\n\n" + "\n".join(names) for folder, names in folders.items())
+        self.note(
+            (-420, -60), f"## {title}\n\n{text}\n\n" + (f"### Model files\n\n{files}\n" if files else ""), (400, 640)
+        )

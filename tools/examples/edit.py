@@ -1,0 +1,151 @@
+"""Edit models: the source picture is a reference."""
+
+from __future__ import annotations
+
+from tools.examples.base import MASK_HINT, Example, Node, Wire
+
+
+def kontext(g: Example) -> None:
+    """The official Kontext chain, with the noise mask that makes it a local edit."""
+    photo = g.picture()
+    image, mask = g.scaled(photo, "FluxKontextImageScale")
+    model = g.loader("UNETLoader", (400, 0), unet_name="flux1-dev-kontext_fp8_scaled.safetensors")
+    vae = g.loader("VAELoader", (400, 320), vae_name="ae.safetensors")
+    clip = g.loader(
+        "DualCLIPLoader",
+        (400, 140),
+        clip_name1="clip_l.safetensors",
+        clip_name2="t5xxl_fp8_e4m3fn_scaled.safetensors",
+        type="flux",
+    )
+    text = g.text(clip, "Change the shirt to red wool, keep everything else")
+    latent = g.masked_latent(image, mask, (vae, "VAE"))
+    encoded = next(n for n in g.nodes if n["type"] == "VAEEncode")
+    reference = g.add(
+        "ReferenceLatent", (780, 180), size=(315, 60), conditioning=(text, "CONDITIONING"), latent=(encoded, "LATENT")
+    )
+    positive = g.add(
+        "FluxGuidance", (780, 272), {"guidance": 2.5}, size=(315, 60), conditioning=(reference, "CONDITIONING")
+    )
+    negative = g.add("ConditioningZeroOut", (780, 365), size=(315, 40), conditioning=(text, "CONDITIONING"))
+    patch = g.patch((model, "MODEL"))
+    samples = g.sample(
+        (patch, "model"),
+        (positive, "CONDITIONING"),
+        (negative, "CONDITIONING"),
+        latent,
+        steps=20,
+        cfg=1.0,
+        scheduler="simple",
+    )
+    g.result(samples, (vae, "VAE"), image, mask, "hilo_kontext", match_colour=True)
+    g.explain(
+        "FLUX.1 Kontext masked edit",
+        "An instruction changes the masked area; the rest stays as it was. The reference follows the same plan. "
+        + MASK_HINT,
+    )
+
+
+def _flux2(g: Example, model: Node, text: Wire, negative: Wire | None, steps: int, prefix: str) -> None:
+    """From the conditioning to the result: an empty latent, so the plan brings the mask."""
+    photo = g.picture()
+    image, mask = g.scaled(photo, "ImageScale", upscale_method="area", width=1024, height=1024, crop="center")
+    vae = g.loader("VAELoader", (400, 320), vae_name="flux2-vae.safetensors")
+    encoded = g.add("VAEEncode", (780, 290), size=(315, 60), pixels=image, vae=(vae, "VAE"))
+    ends = []
+    for row, wire in enumerate((text, negative)):
+        if wire is not None:
+            at = (780, 390 + 250 * row)
+            node = g.add("ReferenceLatent", at, size=(315, 60), conditioning=wire, latent=(encoded, "LATENT"))
+            ends.append((node, "CONDITIONING"))
+    empty = g.add("EmptyFlux2LatentImage", (780, 490), {"width": 1024, "height": 1024})
+    select = g.add("HiLoTokenSelect", (400, 440), size=(340, 900), image=image, mask=mask, model=(model, "MODEL"))
+    patch = g.patch((model, "MODEL"), plan=(select, "plan"))
+    if negative is None:
+        guider = g.add("BasicGuider", (1160, 380), size=(315, 60), model=(patch, "model"), conditioning=ends[0])
+    else:
+        guider = g.add("CFGGuider", (1160, 380), {"cfg": 1.0}, size=(315, 90), model=(patch, "model"), positive=ends[0], negative=ends[1])  # fmt: skip
+    noise = g.add("RandomNoise", (1160, 510), {"noise_seed": 7}, size=(315, 82))
+    kind = g.add("KSamplerSelect", (1160, 630), {"sampler_name": "euler"}, size=(315, 60))
+    sigmas = g.add("Flux2Scheduler", (1160, 730), {"steps": steps, "width": 1024, "height": 1024})
+    sampler = g.add("SamplerCustomAdvanced", (1160, 900), noise=(noise, "NOISE"), guider=(guider, "GUIDER"), sampler=(kind, "SAMPLER"),
+                    sigmas=(sigmas, "SIGMAS"), latent_image=(empty, "LATENT"))  # fmt: skip
+    g.result((sampler, "output"), (vae, "VAE"), image, mask, prefix, match_colour=True)
+
+
+FLUX2_TEXT = (
+    "An instruction changes the masked area. The latent is empty, so *HiLo Token Select* brings the mask with its plan; "
+    "the reference and the latent must have the same size. Live map: run once, then move the settings. " + MASK_HINT
+)
+
+
+def flux2(g: Example) -> None:
+    """The official FLUX.2 chain."""
+    model = g.loader("UNETLoader", (400, 0), unet_name="flux2_dev_fp8mixed.safetensors")
+    clip = g.loader("CLIPLoader", (400, 140), clip_name="mistral_3_small_flux2_fp8.safetensors", type="flux2")
+    text = g.text(clip, "Replace the masked object by a glass vase")
+    guidance = g.add("FluxGuidance", (780, 190), {"guidance": 4.0}, size=(315, 60), conditioning=(text, "CONDITIONING"))
+    _flux2(g, model, (guidance, "CONDITIONING"), None, 20, "hilo_flux2")
+    g.explain("FLUX.2 masked edit", FLUX2_TEXT)
+
+
+def flux2_klein(g: Example) -> None:
+    """The distilled klein model: four steps, no guidance, a zeroed negative."""
+    model = g.loader("UNETLoader", (400, 0), unet_name="flux-2-klein-4b-fp8.safetensors")
+    clip = g.loader("CLIPLoader", (400, 140), clip_name="qwen_3_4b.safetensors", type="flux2")
+    text = g.text(clip, "Replace the masked object by a glass vase")
+    zero = g.add("ConditioningZeroOut", (780, 190), size=(315, 40), conditioning=(text, "CONDITIONING"))
+    _flux2(g, model, (text, "CONDITIONING"), (zero, "CONDITIONING"), 4, "hilo_klein")
+    g.explain("FLUX.2 klein masked edit", "Four steps. Needs a ComfyUI that knows FLUX.2 klein (0.3.75 does not). " + FLUX2_TEXT)  # fmt: skip
+
+
+def _qwen(g: Example, file: str, shift: float, cfg: float, method: str, prefix: str) -> None:
+    """The official Qwen-Image-Edit chain with a noise mask."""
+    photo = g.picture()
+    image, mask = g.scaled(photo, "FluxKontextImageScale")
+    model = g.loader("UNETLoader", (400, 0), unet_name=file)
+    clip = g.loader("CLIPLoader", (400, 140), clip_name="qwen_2.5_vl_7b_fp8_scaled.safetensors", type="qwen_image")
+    vae = g.loader("VAELoader", (400, 320), vae_name="qwen_image_vae.safetensors")
+    sampling = g.add("ModelSamplingAuraFlow", (400, 440), {"shift": shift}, size=(315, 60), model=(model, "MODEL"))
+    norm = g.add("CFGNorm", (400, 540), {"strength": 1.0}, size=(315, 60), model=(sampling, "MODEL"))
+    wires = {"clip": (clip, "CLIP"), "vae": (vae, "VAE"), "image1": image}
+    positive = g.add(
+        "TextEncodeQwenImageEditPlus",
+        (780, 0),
+        {"prompt": "Replace the cat with a dalmatian"},
+        size=(315, 190),
+        **wires,
+    )
+    negative = g.add("TextEncodeQwenImageEditPlus", (780, 220), {"prompt": ""}, size=(315, 190), **wires)
+    ends = [(positive, "CONDITIONING"), (negative, "CONDITIONING")]
+    if method:
+        ends = [
+            (g.add("FluxKontextMultiReferenceLatentMethod", (780, 650 + 110 * row), {"reference_latents_method": method},
+                   size=(315, 60), conditioning=end), "CONDITIONING")
+            for row, end in enumerate(ends)
+        ]  # fmt: skip
+    latent = g.masked_latent(image, mask, (vae, "VAE"))
+    patch = g.patch((norm, "patched_model"))
+    samples = g.sample(
+        (patch, "model"),
+        *ends,
+        latent,
+        steps=20,
+        cfg=cfg,
+        scheduler="simple",
+    )
+    g.result(samples, (vae, "VAE"), image, mask, prefix, match_colour=True)
+
+
+def qwen_2509(g: Example) -> None:
+    """Qwen-Image-Edit 2509."""
+    _qwen(g, "qwen_image_edit_2509_fp8_e4m3fn.safetensors", 3.0, 2.5, "", "hilo_qwen_edit")
+    g.explain("Qwen-Image-Edit 2509 masked edit", "An instruction changes the masked area. Further pictures can go to **image2** and **image3** of both "
+              "text nodes. For the 4-step LoRA put its loader before *ModelSamplingAuraFlow*, with 4 steps and cfg 1. " + MASK_HINT)  # fmt: skip
+
+
+def qwen_2511(g: Example) -> None:
+    """Qwen-Image-Edit 2511, whose references have their own timestep."""
+    _qwen(g, "qwen_image_edit_2511_bf16.safetensors", 3.1, 4.0, "index_timestep_zero", "hilo_qwen_2511")
+    g.explain("Qwen-Image-Edit 2511 masked edit", "An instruction changes the masked area. The references have a timestep of their own "
+              "(`index_timestep_zero`, which ComfyUI 0.3.75 does not know yet). " + MASK_HINT)  # fmt: skip
