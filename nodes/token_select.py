@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..hilo_core import HiLoError
@@ -46,8 +45,9 @@ class HiLoTokenSelect(io.ComfyNode):
                     "speedup", default=0.0, min=0.0, max=20.0, step=0.1,
                     tooltip="Wanted speed-up of a step; the plan spends the tokens that leaves as well as it can. 0: as the preset says.",
                 ),
-                advanced(io.Float, "dilation", default=2.0, min=0.0, max=64.0, step=0.5,
-                         tooltip="Tokens around the edit that are kept whole. Less than 2 risks a seam; more costs speed."),
+                advanced(io.Float, "dilation", default=-1.0, min=-1.0, max=64.0, step=0.5,
+                         tooltip="Tokens around the edit that are kept whole. Less than 1 risks a seam; more costs speed. "
+                                 "-1: as the preset says."),
                 advanced(io.Combo, "dilation_mode", options=["tokens", "relative"], default="tokens",
                          tooltip="relative: in parts of each edit's radius instead of in tokens."),
                 advanced(io.Combo, "score", options=list(SCORES), default=SCORES[0],
@@ -57,12 +57,13 @@ class HiLoTokenSelect(io.ComfyNode):
                                  "threshold: every token above this score."),
                 advanced(io.Float, "amount", default=0.25, min=0.0, max=10.0, step=0.01,
                          tooltip="The share, ratio or score of the rule. Not used with 'as preset'."),
-                advanced(io.Float, "nearness", default=0.5, min=0.0, max=1.0, step=0.05,
-                         tooltip="0: detail alone decides. 1: nearness to the edit alone."),
+                advanced(io.Float, "nearness", default=-1.0, min=-1.0, max=1.0, step=0.05,
+                         tooltip="0: detail alone decides. 1: nearness to the edit alone. -1: as the preset says."),
                 advanced(io.Combo, "low", options=[AS_PRESET, *LEVELS], default=AS_PRESET,
                          tooltip="Size of low-frequency tokens. pyramid: coarser with distance. none: drop the rest (not advised)."),
                 advanced(io.Boolean, "native", default=False,
-                         tooltip="Low-frequency tokens are real tokens at a stride instead of averages. Try it where a model blurs."),
+                         tooltip="Low-frequency tokens are real tokens at a stride instead of averages. With low 'as preset', "
+                                 "off means as the preset says."),
                 advanced(io.Int, "budget", default=0, min=0, max=262144,
                          tooltip="The most tokens to use. 0: no limit. The edit is kept in any case."),
                 io.Model.Input(
@@ -71,7 +72,7 @@ class HiLoTokenSelect(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Encodes the downsampled picture for the low-frequency tokens. Without it the latent is averaged.",
+                    tooltip="Encodes the downsampled picture for low-frequency tokens that are averages. Without it the latent is averaged.",
                 ),
             ],
             outputs=[
@@ -88,12 +89,12 @@ class HiLoTokenSelect(io.ComfyNode):
         mask: Tensor,
         preset: str,
         speedup: float,
-        dilation: float = 2.0,
+        dilation: float = -1.0,
         dilation_mode: str = "tokens",
         score: str = SCORES[0],
         rule: str = AS_PRESET,
         amount: float = 0.25,
-        nearness: float = 0.5,
+        nearness: float = -1.0,
         low: str = AS_PRESET,
         native: bool = False,
         budget: int = 0,
@@ -124,7 +125,7 @@ class HiLoTokenSelect(io.ComfyNode):
             small = {c.factor: vae.encode(shrink(image[:1], rows, columns, c.factor)) for c in plan.cells}
         request = PlanRequest(settings, edit, found, plan, small)
         key = remember(image, edit, shape)
-        return io.NodeOutput(request, picture[None], text, ui=_Preview(picture[None], text, key, cls))
+        return io.NodeOutput(request, picture[None], text, ui={"text": (text,), "hilo_key": (key,)})
 
 
 def shrink(image: Tensor, rows: int, columns: int, factor: int) -> Tensor:
@@ -139,18 +140,6 @@ def shrink(image: Tensor, rows: int, columns: int, factor: int) -> Tensor:
         image.movedim(-1, 1), (0, across * factor * size - width, 0, down * factor * size - height), mode="replicate"
     )
     return F.avg_pool2d(x, factor).movedim(1, -1)
-
-
-class _Preview(ui.PreviewImage):
-    """Picture and text under the node, and the key for its live preview."""
-
-    def __init__(self, image: torch.Tensor, text: str, key: str, cls: type[io.ComfyNode]) -> None:
-        super().__init__(image, cls=cls)
-        self.text, self.key = text, key
-
-    def as_dict(self) -> dict:
-        """For the front end."""
-        return super().as_dict() | {"text": (self.text,), "hilo_key": (self.key,)}
 
 
 def token_settings(
@@ -169,11 +158,11 @@ def token_settings(
     base = preset_named(preset).tokens
     base = replace(
         base,
-        dilation=dilation,
+        dilation=base.dilation if dilation < 0 else dilation,
         dilation_relative=dilation_mode == "relative",
         score=score,
-        nearness=nearness,
-        native=native,
+        nearness=base.nearness if nearness < 0 else nearness,
+        native=native or (low == AS_PRESET and base.native),
         budget=budget,
     )
     if rule != AS_PRESET:

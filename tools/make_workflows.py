@@ -1,10 +1,10 @@
-"""Writes `example_workflows/`: `python -m tools.make_workflows`. Run it after a node's inputs have changed."""
+"""Writes `example_workflows/` and `subgraphs/`: `python -m tools.make_workflows`, after inputs of a node changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tools.examples import edit, fill, noise_mask
+from tools.examples import blueprint, edit, fill, noise_mask
 from tools.examples.base import Example
 from tools.server import ComfyServer
 from tools.thumbnails import draw
@@ -32,6 +32,7 @@ def main() -> None:
     """Write them all, and the thumbnails of those that cannot be run here."""
     with ComfyServer() as server:
         info = server.object_info()
+    blueprint.write(info)
     for name, make in WORKFLOWS.items():
         example = Example(info)
         make(example)

@@ -123,7 +123,8 @@ class TokenMap {
     const [x, y] = at.map((v) => Math.floor(v / side));
     if (x < 0 || y < 0 || x >= columns || y >= rows) return this.describe();
     const name = names[kinds[y * columns + x]];
-    this.text.textContent = `${say(name)}: ${counts[name] ?? 0}`;
+    const represented = name === "dropped" && "low native" in counts;
+    this.text.textContent = represented ? say("represented") : `${say(name)}: ${counts[name] ?? 0}`;
   }
 }
 

@@ -54,6 +54,41 @@ def test_each_workflow_loads_without_missing_nodes(page, shot):
     shot("flux2")
 
 
+def test_blueprint(page, server, shot):
+    """The subgraph is listed, loads whole, and becomes the Fill chain when it is run."""
+    found = [id for id, entry in server.get("/global_subgraphs").items() if entry["name"] == "Generative Fill (HiLo)"]
+    assert len(found) == 1
+    prompt = page.evaluate(
+        """async (id) => {
+            const entry = await (await fetch(`/api/global_subgraphs/${id}`)).json();
+            await app.loadGraphData(JSON.parse(entry.data), true, true);
+            const fill = app.graph._nodes[0];
+            const photo = LiteGraph.createNode("LoadImage"), save = LiteGraph.createNode("SaveImage");
+            app.graph.add(photo);
+            app.graph.add(save);
+            photo.pos = [-400, 0];
+            save.pos = [400, 0];
+            photo.connect(0, fill, 0);
+            photo.connect(1, fill, 1);
+            fill.connect(0, save, 0);
+            const prompt = fill.widgets.find((w) => w.name === "prompt" || w.name === "text");
+            prompt.value = "a lighthouse";
+            return (await app.graphToPrompt()).output;
+        }""",
+        found[0],
+    )
+    kinds = [node["class_type"] for node in prompt.values()]
+    assert {"UNETLoader", "HiLoModelPatch", "KSampler", "HiLoMaskedDecode", "SaveImage"} <= set(kinds)
+    number = {node["class_type"]: key for key, node in prompt.items()}
+    inputs = {kind: prompt[number[kind]]["inputs"] for kind in number}
+    assert inputs["CLIPTextEncode"]["text"] == "a lighthouse"
+    assert inputs["SaveImage"]["images"] == [number["HiLoMaskedDecode"], 0]
+    assert inputs["HiLoMaskedDecode"]["original"] == [number["LoadImage"], 0]
+    assert inputs["InpaintModelConditioning"]["mask"] == [number["LoadImage"], 1]
+    page.wait_for_timeout(300)
+    shot("blueprint")
+
+
 def test_slider_changes_the_map(page, demo, shot):
     before, text = page.evaluate(f"{MAP}.toDataURL()"), page.evaluate(TEXT)
     since = time.perf_counter()

@@ -64,7 +64,7 @@ def test_huge_and_broken_pictures(server):
 
 @pytest.mark.parametrize(
     "values",
-    [{"preset": "best"}, {"dilation": -1}, {"dilation": "3"}, {"budget": 1e300}, {"native": 1}, {"amount": True}],
+    [{"preset": "best"}, {"dilation": -2}, {"dilation": "3"}, {"budget": 1e300}, {"native": 1}, {"amount": True}],
 )
 def test_bad_values(server, values):
     answer, status = ask(server, values=values)

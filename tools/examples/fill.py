@@ -48,24 +48,22 @@ def _fill(
     return cond, (soft, "MODEL"), vae
 
 
-def fill_inpaint(g: Example, prompt: str = "a red hot air balloon", title: str = "FLUX.1 Fill inpaint", prefix: str = "hilo_fill",
-                 text: str = "Fills the painted area from a prompt. " + MASK_HINT) -> None:  # fmt: skip
-    """The official Fill chain with the patch before the sampler."""
+def chain(g: Example, prompt: str = "a red hot air balloon", prefix: str = "hilo_fill") -> tuple[Node, Node, Node]:
+    """The official Fill chain with the patch before the sampler: its picture, its prompt, its result."""
     photo = g.picture()
     image, mask = (photo, "IMAGE"), (photo, "MASK")
     cond, model, vae = _fill(g, photo, image, mask, prompt)
     patch = g.patch(model)
-    samples = g.sample(
-        (patch, "model"),
-        (cond, "positive"),
-        (cond, "negative"),
-        (cond, "latent"),
-        steps=20,
-        cfg=1.0,
-        scheduler="normal",
-    )
-    g.result(samples, (vae, "VAE"), image, mask, prefix)
-    g.explain(title, text)
+    ends = (cond, "positive"), (cond, "negative"), (cond, "latent")
+    samples = g.sample((patch, "model"), *ends, steps=20, cfg=1.0, scheduler="normal")
+    saved = g.result(samples, (vae, "VAE"), image, mask, prefix)
+    return photo, next(node for node in g.nodes if node["type"] == "CLIPTextEncode"), saved
+
+
+def fill_inpaint(g: Example) -> None:
+    """The official Fill chain."""
+    chain(g)
+    g.explain("FLUX.1 Fill inpaint", "Fills the painted area from a prompt. " + MASK_HINT)
 
 
 def removal(g: Example) -> None:
