@@ -133,6 +133,21 @@ def test_saved_widgets_do_not_grow(page, demo):
     assert len(values) == 11
 
 
+def close_up(page, left, top, right, bottom):
+    """Zoom to a part of the graph, in its own coordinates."""
+    page.evaluate(
+        """([left, top, right, bottom]) => {
+            const view = app.canvas.ds;
+            view.scale = Math.min(1480 / (right - left), 860 / (bottom - top));
+            view.offset[0] = -left + 90 / view.scale;
+            view.offset[1] = -top + 120 / view.scale;
+            app.canvas.setDirty(true, true);
+        }""",
+        [left, top, right, bottom],
+    )
+    page.wait_for_timeout(400)
+
+
 def test_run_shows_the_gain(page, demo, shot):
     page.evaluate(
         "app.graph._nodes.find((n) => n.type === 'KSampler').widgets.find((w) => w.name === 'steps').value = 3"
@@ -143,6 +158,7 @@ def test_run_shows_the_gain(page, demo, shot):
     page.wait_for_function(
         "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=60_000
     )
+    close_up(page, 400, -80, 1980, 1140)
     shot("after_run")
 
 
