@@ -10,6 +10,7 @@ Pure functions on tensors; nothing here imports ComfyUI (that is `hilo_core.host
 `strip`      a picture of chosen tokens only, and the way back
 `bias`       the attention bias that keeps the softmax mass of what was dropped
 `decode`     windows around the edit, for the VAE
+`drift`      how far the decoded picture is from the original outside the edit
 `schedule`   which steps run dense
 `cost`       what a plan saves
 `presets`    settings with a name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 import torch
@@ -44,3 +45,15 @@ def same_size(image: Tensor, mask: Tensor) -> None:
         raise HiLoError(
             f"There are {mask.shape[0]} masks for {image.shape[0]} images. Give one mask, or one for each image."
         )
+
+
+def host_server() -> Any:
+    """The host's server; None when nodes run without one."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def show_on_node(node: type[io.ComfyNode], text: str) -> None:
+    """A line under the running node."""
+    number, server = node.hidden.unique_id if node.hidden else None, host_server()
+    if number is not None and server is not None:
+        server.send_progress_text(text, number)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..hilo_core import HiLoError
 from ..hilo_core.decode import blend, edit_windows, feathered, latent_offset, match_ring
+from ..hilo_core.drift import Drift, measure
 from ..hilo_core.mask import check_mask
-from .common import CATEGORY, advanced, check_image, same_size
+from .common import CATEGORY, advanced, check_image, same_size, show_on_node
 
 RING = 32  # pixels around the edit that the colour match looks at
 
@@ -55,6 +56,7 @@ class HiLoMaskedDecode(io.ComfyNode):
                     tooltip="Context around the edit that is decoded with it, in latent pixels. More is closer to a full decode, and slower.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output("image", display_name="image", tooltip="The original with the edit in it.")],
         )
 
@@ -80,7 +82,7 @@ class HiLoMaskedDecode(io.ComfyNode):
         weight = feathered(mask, feather)
         inner = weight[:, top : top + rows * ratio, left : left + columns * ratio]
         used = F.max_pool2d(inner.amax(0)[None, None], ratio)[0, 0] > 0
-        out = original.clone()
+        out, drift = original.clone(), Drift()
         for w in edit_windows(used, margin):
             part = latent[..., w.top : w.bottom, w.left : w.right]
             decoded = vae.decode(part).reshape(batch, (w.bottom - w.top) * ratio, (w.right - w.left) * ratio, -1)
@@ -91,6 +93,9 @@ class HiLoMaskedDecode(io.ComfyNode):
                 ring = (feathered(mask[:, y, x], RING) > 0) & (mask[:, y, x] == 0)
                 decoded = match_ring(decoded, original[:, y, x], weight[:, y, x], ring)
             out[:, y, x] = blend(out[:, y, x], decoded, weight[:, y, x])
+            drift = drift + measure(decoded, out[:, y, x], original[:, y, x], mask[:, y, x])
+        if drift.outside_count:
+            show_on_node(cls, drift.line())
         return io.NodeOutput(out)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
@@ -13,7 +12,7 @@ from ..hilo_core.host.patch import Patch, patch_model
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, host_server
 from .report import LastRun, keep_report
 
 REFERENCES = {"whole": 0, "coarse 2x2": 2, "coarse 4x4": 4}
@@ -93,7 +92,7 @@ def _tell(node_id: str | None, run: LastRun) -> Callable[[RunReport], None]:
 
     def tell(report: RunReport) -> None:
         run.report = report
-        server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+        server = host_server()
         if node_id is not None and server is not None:
             server.send_progress_text(report.line(), node_id)
             server.send_sync("hilo-token.report", {"node": node_id, **asdict(report)})

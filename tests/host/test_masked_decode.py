@@ -152,3 +152,14 @@ def test_window_arithmetic():
     with pytest.raises(HiLoError):
         latent_offset(1032, 128, 8)
     assert edit_windows(torch.ones(10, 10, dtype=torch.bool), 2) == [Window(0, 10, 0, 10)]
+
+
+def test_drift_is_shown(vae, decode, monkeypatch):
+    """What compositing hid is said on the node."""
+    shown = []
+    monkeypatch.setattr(load_pack("nodes.masked_decode"), "show_on_node", lambda node, text: shown.append(text))
+    original, mask = photo(256, 256), torch.zeros(1, 256, 256)
+    mask[:, 100:140, 100:140] = 1
+    decode(vae, {"samples": vae.encode(original)}, original, mask)
+    (line,) = shown
+    assert line.startswith("outside before: mean ") and "after: 0" in line and "border jump" in line
