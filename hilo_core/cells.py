@@ -99,7 +99,8 @@ def pool_tokens(tokens: Tensor, rows: int, columns: int, factor: int) -> Tensor:
     """
     b, _, d = tokens.shape
     full = tokens.reshape(b, rows, columns, d).permute(0, 3, 1, 2)
-    return _mean(full, torch.ones_like(full[:1, :1]), factor).flatten(2).transpose(1, 2).to(tokens.dtype)
+    pooled = F.avg_pool2d(full, factor, ceil_mode=True, count_include_pad=False)
+    return pooled.flatten(2).transpose(1, 2)
 
 
 def pool_latent(latent: Tensor, known: Tensor, factor: int, noise: bool = False) -> Tensor:
@@ -109,19 +110,25 @@ def pool_latent(latent: Tensor, known: Tensor, factor: int, noise: bool = False)
     square has none, all of it counts. noise: sum / sqrt(count) instead of the mean, so that white noise keeps unit
     variance and the low-frequency token sits at the true signal-to-noise ratio of the step.
     """
-    weights = known.to(latent)[None, None]
+    weights, divisor = pool_weights(known, factor, noise)
+    return weighted_pool(latent, weights.to(latent), divisor.to(latent), factor)
+
+
+def pool_weights(known: Tensor, factor: int, noise: bool = False) -> tuple[Tensor, Tensor]:
+    """What `pool_latent` weighs and divides by: (1, 1, H, W) and (1, 1, ceil(H / f), ceil(W / f))."""
+    weights = known.float()[None, None]
     none_known = F.max_pool2d(_pad(weights, factor), factor) == 0
-    fallback = none_known.to(latent).repeat_interleave(factor, -2).repeat_interleave(factor, -1)
-    weights = torch.maximum(weights, fallback[..., : latent.shape[-2], : latent.shape[-1]])
-    return _mean(latent, weights, factor, power=0.5 if noise else 1.0)
+    fallback = none_known.to(weights).repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+    weights = torch.maximum(weights, fallback[..., : known.shape[-2], : known.shape[-1]])
+    count = F.avg_pool2d(_pad(weights, factor), factor, divisor_override=1).clamp_min(1e-6)
+    return weights, count.sqrt() if noise else count
+
+
+def weighted_pool(latent: Tensor, weights: Tensor, divisor: Tensor, factor: int) -> Tensor:
+    """Weighted sum over `factor` squares, divided: (B, C, H, W) -> (B, C, ceil(H / f), ceil(W / f))."""
+    return F.avg_pool2d(_pad(latent * weights, factor), factor, divisor_override=1) / divisor
 
 
 def _pad(x: Tensor, factor: int) -> Tensor:
-    return F.pad(x, (0, -x.shape[-1] % factor, 0, -x.shape[-2] % factor))
-
-
-def _mean(x: Tensor, weights: Tensor, factor: int, power: float = 1.0) -> Tensor:
-    """Weighted sum over `factor` squares, over the sum of weights to `power`."""
-    total = F.avg_pool2d(_pad(x * weights, factor), factor, divisor_override=1)
-    count = F.avg_pool2d(_pad(weights, factor), factor, divisor_override=1)
-    return total / count.clamp_min(1e-6) ** power
+    right, bottom = -x.shape[-1] % factor, -x.shape[-2] % factor
+    return F.pad(x, (0, right, 0, bottom)) if right or bottom else x

@@ -56,10 +56,3 @@ def to_tokens(latent: Tensor, grid: TokenGrid) -> Tensor:
         latent = F.pad(latent, (0, right, 0, bottom), mode="circular")
     b, c = latent.shape[:2]
     return latent.reshape(b, c, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5).reshape(b, rows * columns, c, p, p)
-
-
-def from_tokens(tokens: Tensor, grid: TokenGrid) -> Tensor:
-    """Put tokens back: (B, N, C, p, p) -> (B, C, H, W). The inverse of `to_tokens`."""
-    b, _, c, p, _ = tokens.shape
-    full = tokens.reshape(b, grid.height, grid.width, c, p, p).permute(0, 3, 1, 4, 2, 5)
-    return full.reshape(b, c, grid.height * p, grid.width * p)[..., : grid.latent_height, : grid.latent_width]

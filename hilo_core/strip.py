@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cells import pool_latent, pool_tokens
-from .grid import TokenGrid, from_tokens, to_tokens
+from .cells import Cells, pool_latent, pool_tokens, pool_weights, weighted_pool
+from .grid import TokenGrid, to_tokens
 from .plan import TokenPlan
 
 
@@ -32,7 +32,7 @@ def low_tokens(
     small: dict[int, Tensor] | None = None,
     noise: bool = False,
 ) -> Tensor:
-    """Tokens of the downsampled latent for the plan's cells: (B, C, H, W) -> (B, cells, C, p, p).
+    """Tokens of the downsampled latent for the plan's cells, side by side: (B, C, H, W) -> (B, C, p, cells * p).
 
     known: (H, W) bool, latent pixels that are not being edited. small: latents of the downsampled *picture* by
     factor, used instead for cells that no edit touches. noise: keep unit variance (see `pool_latent`).
@@ -49,14 +49,12 @@ def low_tokens(
             touched_tokens = to_tokens(touched.to(latent), coarse).amax(dim=(2, 3, 4), keepdim=True) > 0
             tokens = torch.where(touched_tokens, tokens, picture)
         parts.append(tokens[:, cells.index])
-    return torch.cat(parts, dim=1)
+    return _row(parts)
 
 
 def compress(latent: Tensor, low: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
-    """The strip of a latent: (B, C, H, W) and its low-frequency tokens (B, cells, C, p, p) -> (B, C, p, n * p)."""
-    tokens = torch.cat([to_tokens(latent, grid)[:, plan.kept.to(latent.device)], low.to(latent)], dim=1)
-    b, n, c, p, _ = tokens.shape
-    return tokens.permute(0, 2, 3, 1, 4).reshape(b, c, p, n * p)
+    """The strip of a latent: (B, C, H, W) and its low-frequency tokens (B, C, p, cells * p) -> (B, C, p, n * p)."""
+    return StripMap(grid, plan, latent.device).compress(latent, low)
 
 
 def restore(strip: Tensor, background: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
@@ -64,7 +62,58 @@ def restore(strip: Tensor, background: Tensor, grid: TokenGrid, plan: TokenPlan)
 
     Low-frequency tokens are discarded.
     """
-    b, c, p, _ = strip.shape
-    tokens = strip.reshape(b, c, p, -1, p).permute(0, 3, 1, 2, 4)[:, : len(plan.kept)]
-    full = to_tokens(background.to(strip), grid)
-    return from_tokens(full.index_copy(1, plan.kept.to(strip.device), tokens), grid)
+    return StripMap(grid, plan, strip.device).restore(strip, background)
+
+
+class StripMap:
+    """Which pixel of a latent each pixel of its strip is, worked out once: a step then gathers and scatters only.
+
+    known: (H, W) bool, latent pixels that count for low-frequency tokens (see `low_tokens`); None: all of them.
+    """
+
+    def __init__(self, grid: TokenGrid, plan: TokenPlan, device: torch.device, known: Tensor | None = None) -> None:
+        p, height, width = grid.patch, grid.latent_height, grid.latent_width
+        kept, side = plan.kept.cpu(), torch.arange(grid.patch)
+        y = (kept // plan.columns * p)[None, :, None] + side[:, None, None]  # (p, k, 1) latent pixels
+        x = (kept % plan.columns * p)[None, :, None] + side  # (1, k, p)
+        pixel = (y % height * width + x % width).flatten()  # padding wraps round, as in `to_tokens`
+        self.grid, self.plan = grid, plan.to(device)
+        self.taken = pixel.to(device)
+        column = torch.arange(len(kept) * p).reshape(1, -1, p)
+        source = (side[:, None, None] * plan.count * p + column).flatten()
+        inside = ((y < height) & (x < width)).flatten()
+        self.target = pixel[inside].to(device)  # a padded pixel is not put back
+        whole = bool(inside.all()) and not plan.cells
+        self.source = None if whole else source[inside].to(device)  # None: every pixel of the strip, in its order
+        known = torch.ones(height, width, dtype=torch.bool) if known is None else known
+        self.pools = tuple((c, *pool_weights(known.to(device), c.factor)) for c in self.plan.cells)
+
+    def compress(self, latent: Tensor, low: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) and its low-frequency tokens (B, C, p, cells * p) -> (B, C, p, n * p).
+
+        low: None takes them from the latent.
+        """
+        if low is None and self.plan.cells:
+            low = _row([self._cells(latent, *pool) for pool in self.pools])
+        size = latent.shape[:2]
+        kept = latent.flatten(2).gather(2, self.taken.expand(*size, -1)).unflatten(2, (self.grid.patch, -1))
+        return kept if low is None or not low.shape[-1] else torch.cat([kept, low.to(latent)], dim=-1)
+
+    def _cells(self, latent: Tensor, cells: Cells, weights: Tensor, divisor: Tensor) -> Tensor:
+        pooled = weighted_pool(latent, weights.to(latent), divisor.to(latent), cells.factor)
+        return to_tokens(pooled, TokenGrid(pooled.shape[-2], pooled.shape[-1], self.grid.patch))[:, cells.index]
+
+    def restore(self, strip: Tensor, background: Tensor) -> Tensor:
+        """(B, C, p, n * p) over (B, C, H, W) -> (B, C, H, W). Low-frequency tokens are discarded."""
+        size, pixels = strip.shape[:2], strip.flatten(2)
+        if self.source is not None:
+            pixels = pixels.gather(2, self.source.expand(*size, -1))
+        full = background.to(strip).flatten(2).scatter(2, self.target.expand(*size, -1), pixels)
+        return full.reshape(*size, self.grid.latent_height, self.grid.latent_width)
+
+
+def _row(parts: list[Tensor]) -> Tensor:
+    """Tokens side by side, (B, n, C, p, p) each -> (B, C, p, sum of n * p)."""
+    tokens = torch.cat(parts, dim=1)
+    b, n, c, p, _ = tokens.shape
+    return tokens.permute(0, 2, 3, 1, 4).reshape(b, c, p, n * p)

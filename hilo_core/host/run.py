@@ -13,7 +13,7 @@ from ..cells import cell_plan
 from ..grid import TokenGrid
 from ..plan import EDIT, TokenPlan
 from ..schedule import step_of
-from ..strip import compress, gather, low_tokens, restore
+from ..strip import StripMap, gather, low_tokens
 from .compat import FEATURES, forget, grid_patch, unknown_wrapper
 from .families import Family
 from .known import DenseRun, Known, flat
@@ -55,20 +55,23 @@ class Run:
     bias: float
     coarse_references: int  # cell size for references of another size than the target; 0: whole
     watch: Stopwatch
-    seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigma, ran dense) of each call
+    seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigmas, ran dense) of each call
     reason: str = ""  # why a call had to be dense
     layouts: dict[Any, Layout] = field(default_factory=dict)
     last: Layout | str | None = "none yet"  # the layout of the call before this one
+    references: dict[Any, StripMap | None] = field(default_factory=dict)  # by size; None: whole
 
     def __post_init__(self) -> None:
         grid, plan, latent = self.known.grid, self.known.plan, flat(self.known.latent)
         unknown = torch.zeros(plan.total, dtype=torch.bool)
         unknown[plan.kept[plan.kind == EDIT]] = True
         pixels = grid.pixels(unknown.reshape(plan.rows, plan.columns)).to(latent.device)
-        self.source = ~pixels  # (H, W) latent pixels that no edit token touches
-        self.plan = plan.to(latent.device)  # an index on the CPU would make the GPU wait in each step
-        self.low = low_tokens(latent, self.source, grid, self.plan, self.known.small)
-        self.low_noise = low_tokens(flat(self.noise), torch.ones_like(self.source), grid, self.plan, noise=True)
+        # whatever a step indexes by is on the model's device: an index on the CPU would make the GPU wait in each step
+        self.map = StripMap(grid, plan, latent.device, ~pixels)
+        self.plan = self.map.plan
+        self.low = low_tokens(latent, ~pixels, grid, self.plan, self.known.small)
+        self.low_noise = low_tokens(flat(self.noise), torch.ones_like(pixels), grid, self.plan, noise=True)
+        self.editable = None if self.known.editable is None else self.known.editable.to(latent.device)
         self.settled = None if any(self.dense_steps) else False  # whether all further calls are dense, once known
 
     def call(self, executor: Callable[..., Tensor], call: Call) -> Tensor:
@@ -80,16 +83,14 @@ class Run:
         mark = self.watch.start()
         out = call.execute(executor) if layout is None else self._compressed(layout, executor, call)
         self.watch.stop(mark, dense=layout is None)
-        self.seen.append((call.t.max(), layout is None))
-        if self.known.editable is None or out.shape[-2:] != self.known.editable.shape:
-            return out
+        self.seen.append((call.t, layout is None))
         # without a denoise mask the sampler protects nothing, so the source is put back here
-        return torch.where(self.known.editable.to(out.device), out, self._repeat(self.known.latent, out))
+        return self._protected(out, self.known.latent)
 
     def taken(self) -> list[bool]:
         """For each step that was made, whether a call of it ran dense. Waits for the GPU, so ask at the end."""
         steps: dict[int, bool] = {}
-        for sigma, (_, dense) in zip(torch.stack([t for t, _ in self.seen]).tolist(), self.seen, strict=True):
+        for sigma, (_, dense) in zip(torch.stack([t.max() for t, _ in self.seen]).tolist(), self.seen, strict=True):
             step = step_of(sigma, self.sigmas)
             steps[step] = steps.get(step, False) or dense
         return list(steps.values())
@@ -97,10 +98,15 @@ class Run:
     def finish(self, out: Tensor) -> Tensor:
         """The sampler's result. Where nothing else protects it, the picture outside the edit is put back exactly:
         model calls that a step cache left out did not."""
-        if self.known.editable is None or self.sigmas[-1] > 0 or out.shape[-2:] != self.known.editable.shape:
+        if self.sigmas[-1] > 0:
             return out
-        picture = self.known.picture.to(out).reshape(-1, *out.shape[1:])
-        return torch.where(self.known.editable.to(out.device), out, self._repeat(picture, out))
+        return self._protected(out, self.known.picture.to(out).reshape(-1, *out.shape[1:]))
+
+    def _protected(self, out: Tensor, picture: Tensor) -> Tensor:
+        """The picture outside the edit where there is no denoise mask; else, and for other sizes, as it is."""
+        if self.editable is None or out.shape[-2:] != self.editable.shape:
+            return out
+        return torch.where(self.editable.to(out.device), out, self._repeat(picture, out))
 
     def _wants_dense(self, sigma: Tensor) -> bool:
         """Whether the schedule has a dense step here. Reading sigma makes the GPU wait, so only while it matters."""
@@ -112,16 +118,15 @@ class Run:
         return self.dense_steps[step]
 
     def _compressed(self, layout: Layout, executor: Callable[..., Tensor], call: Call) -> Tensor:
-        grid, plan = self.known.grid, self.plan
-        sigma = call.t.float().reshape(-1, 1, 1, 1, 1)
-        clean, noise = self._repeat(self.low, call.x), self._repeat(self.low_noise, call.x)
-        low = self.model.model_sampling.noise_scaling(sigma, noise, clean)
-        options = call.options
+        low, options = self.low, call.options
+        if low.shape[-1]:
+            clean, noise = self._repeat(low, call.x), self._repeat(self.low_noise, call.x)
+            low = self.model.model_sampling.noise_scaling(call.t.float().reshape(-1, 1, 1, 1), noise, clean)
         if layout.bias:
             previous = options.get("optimized_attention_override")
             options = {**options, "optimized_attention_override": biased_attention(layout, previous)}
         strip = Call(
-            unflat(compress(flat(call.x), low, grid, plan), call.x),
+            unflat(self.map.compress(flat(call.x), low), call.x),
             call.t,
             self._squeeze(call.concat, call.x),
             call.context,
@@ -131,49 +136,46 @@ class Run:
         )
         with replaying(self.positions, list(layout.positions)):
             out = strip.execute(executor)
-        return unflat(restore(flat(out), flat(self._repeat(self.known.latent, out)), grid, plan), out)
+        return unflat(self.map.restore(flat(out), flat(self._repeat(self.known.latent, out))), out)
 
     def _repeat(self, value: Tensor, like: Tensor) -> Tensor:
         """A per-picture value for conds that the host has batched, cond by cond."""
-        return value.to(like).repeat(like.shape[0] // value.shape[0], *[1] * (value.ndim - 1))
+        value, times = value.to(like), like.shape[0] // value.shape[0]
+        if value.shape[0] == 1:
+            return value.expand(times, *[-1] * (value.ndim - 1))
+        return value if times == 1 else value.repeat(times, *[1] * (value.ndim - 1))
 
     def _squeeze(self, value: Any, x: Tensor) -> Any:
         """The strip of whatever lies on the picture's pixel grid: concat channels, masks."""
         if not on_grid(value, x):
             return value
         value = value.to(x.device)  # the host moves it there only within the model
-        low = low_tokens(flat(value), self.source, self.known.grid, self.plan)
-        return unflat(compress(flat(value), low, self.known.grid, self.plan), value)
+        return unflat(self.map.compress(flat(value)), value)
 
     def _squeeze_input(self, name: str, value: Any, x: Tensor) -> Any:
         if name != "ref_latents" or not value:
             return self._squeeze(value, x)
-        squeezed = []
-        for latent, segment in zip(value, self._references(value, x), strict=True):
-            if segment.plan is None:
-                squeezed.append(latent)
-                continue
-            latent = latent.to(x.device)
-            grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
-            everything = torch.ones(latent.shape[-2:], dtype=torch.bool, device=latent.device)
-            low = low_tokens(flat(latent), everything, grid, segment.plan)
-            squeezed.append(unflat(compress(flat(latent), low, grid, segment.plan), latent))
-        return squeezed
+        maps = [self._reference(latent, x) for latent in value]
+        return [unflat(m.compress(flat(z.to(x.device))), z) if m else z for z, m in zip(value, maps, strict=True)]
 
-    def _references(self, latents: Any, x: Tensor) -> list[Segment]:
-        """A reference of the target's size follows its plan; others are whole, or coarse cells throughout."""
-        segments = []
-        for latent in latents or ():
-            grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
+    def _reference(self, latent: Tensor, x: Tensor) -> StripMap | None:
+        """A reference of the target's size follows its plan; others are whole (None), or coarse cells throughout."""
+        follows, grid = on_grid(latent, x), TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
+        if (follows, grid) not in self.references:
             plan: TokenPlan | None = None
-            if on_grid(latent, x):
+            if follows:
                 plan = self.plan
             elif self.coarse_references > 1:
-                plan = TokenPlan.of_cells(
-                    grid.height, grid.width, cell_plan(grid.height, grid.width, self.coarse_references)
-                ).to(latent.device)
-            segments.append(Segment(grid.count, plan))
-        return segments
+                cells = cell_plan(grid.height, grid.width, self.coarse_references)
+                plan = TokenPlan.of_cells(grid.height, grid.width, cells)
+            self.references[follows, grid] = StripMap(grid, plan, x.device) if plan else None
+        return self.references[follows, grid]
+
+    def _segment(self, latent: Tensor, x: Tensor) -> Segment:
+        """Its tokens, for the layout."""
+        found = self._reference(latent, x)
+        grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
+        return Segment(grid.count, found.plan if found else None)
 
     def _control(self, control: Any) -> Any:
         """ControlNet residuals (B, N, D) of each block, for the tokens of the strip."""
@@ -194,7 +196,7 @@ class Run:
             if key not in self.layouts:
                 asked = record(self.positions, self.model, call)
                 plan, latents = self.plan, call.kwargs.get("ref_latents")
-                target, references = Segment(plan.total, plan), self._references(latents, call.x)
+                target, references = Segment(plan.total, plan), [self._segment(z, call.x) for z in latents or ()]
                 network = self.model.diffusion_model
                 self.layouts[key] = make_layout(asked, self.family, network, target, references, self.bias)
         except DenseRun as refusal:
