@@ -1,4 +1,4 @@
-"""Pictures of the report: `python -m lab.sheets` fills again the ten worst runs of `balanced`, and some others.
+"""Pictures of the report: `python -m lab.sheets` fills again the ten worst runs of `balanced`.
 
 A row each: the source with its mask, the dense fill, the compressed fill, and their difference times ten. Cut to the
 mask and its surroundings. Only drawn scenes and the photos of this repository are shown; others are not ours to share.
@@ -63,7 +63,7 @@ def sheet(rows: list[Image.Image], file: Path) -> None:
 
 
 def main() -> None:
-    """Write `worst.jpg` and `typical.jpg`."""
+    """Write `worst.jpg`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=host.CACHE / "train", help="where the photos are")
     options = parser.parse_args()
@@ -77,10 +77,6 @@ def main() -> None:
         if run["picture"] in own or run["picture"].split()[0] in scenes.KINDS
     ]
     sheet([row(bench, where, "balanced") for where in worst], FOLDER / "worst.jpg")
-    names = [name for name, _ in evaluate.sources(PICTURES, 64, options.cache)]
-    typical = [{**worst[0], "picture": names[n], "number": n, "ratio": ratio}
-               for n, ratio in ((0, 15.92), (1, 6.38), (2, 15.92), (3, 35.36), (20, 35.36), (22, 6.38))]  # fmt: skip
-    sheet([row(bench, where, "balanced") for where in typical], FOLDER / "typical.jpg")
     sys.stdout.write(f"{FOLDER}\n")
 
 
