@@ -13,10 +13,13 @@ from torch import Tensor
 _ALIGN = 8  # elements; fast attention kernels want row strides that are multiples of it
 
 
-def key_bias(mass: Tensor, before: int, after: int, strength: float = 1.0) -> Tensor:
-    """Additive bias over all keys: (n,) -> (1, 1, 1, before + n + after); keys around the image tokens get 0."""
+def key_bias(mass: Tensor, before: int, after: int, strength: float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
+    """Additive bias over all keys: (n,) -> (1, 1, 1, before + n + after); keys around the image tokens get 0.
+
+    dtype: of the result. A conversion afterwards would cost the alignment, and each attention call a copy.
+    """
     length = before + len(mass) + after
-    bias = mass.new_zeros(1, 1, 1, -(-length // _ALIGN) * _ALIGN)
+    bias = mass.new_zeros(1, 1, 1, -(-length // _ALIGN) * _ALIGN, dtype=dtype)
     bias[..., before : before + len(mass)] = strength * mass.log()
     return bias[..., :length]
 

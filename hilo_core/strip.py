@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cells import Cells, pool_latent, pool_tokens, pool_weights, weighted_pool
+from .cells import pool_latent, pool_tokens, pool_weights, weighted_pool
 from .grid import TokenGrid, to_tokens
 from .plan import TokenPlan
 
@@ -72,36 +72,39 @@ class StripMap:
     """
 
     def __init__(self, grid: TokenGrid, plan: TokenPlan, device: torch.device, known: Tensor | None = None) -> None:
-        p, height, width = grid.patch, grid.latent_height, grid.latent_width
-        kept, side = plan.kept.cpu(), torch.arange(grid.patch)
-        y = (kept // plan.columns * p)[None, :, None] + side[:, None, None]  # (p, k, 1) latent pixels
-        x = (kept % plan.columns * p)[None, :, None] + side  # (1, k, p)
-        pixel = (y % height * width + x % width).flatten()  # padding wraps round, as in `to_tokens`
+        p, size = grid.patch, (grid.latent_height, grid.latent_width)
         self.grid, self.plan = grid, plan.to(device)
+        pixel, inside = _pixels(plan.kept.cpu(), grid)
         self.taken = pixel.to(device)
-        column = torch.arange(len(kept) * p).reshape(1, -1, p)
-        source = (side[:, None, None] * plan.count * p + column).flatten()
-        inside = ((y < height) & (x < width)).flatten()
         self.target = pixel[inside].to(device)  # a padded pixel is not put back
+        source = torch.arange(p)[:, None] * plan.count * p + torch.arange(len(plan.kept) * p)
         whole = bool(inside.all()) and not plan.cells
-        self.source = None if whole else source[inside].to(device)  # None: every pixel of the strip, in its order
-        known = torch.ones(height, width, dtype=torch.bool) if known is None else known
-        self.pools = tuple((c, *pool_weights(known.to(device), c.factor)) for c in self.plan.cells)
+        self.source = None if whole else source.flatten()[inside].to(device)  # None: all of the strip, in its order
+        known = torch.ones(size, dtype=torch.bool) if known is None else known
+        self.pools = []
+        for cells in plan.cells:
+            weights, divisor = pool_weights(known.to(device), cells.factor)
+            coarse = TokenGrid(divisor.shape[-2], divisor.shape[-1], p)
+            self.pools.append((weights, divisor, cells.factor, _pixels(cells.index.cpu(), coarse)[0].to(device)))
 
     def compress(self, latent: Tensor, low: Tensor | None = None) -> Tensor:
         """(B, C, H, W) and its low-frequency tokens (B, C, p, cells * p) -> (B, C, p, n * p).
 
         low: None takes them from the latent.
         """
-        if low is None and self.plan.cells:
-            low = _row([self._cells(latent, *pool) for pool in self.pools])
-        size = latent.shape[:2]
-        kept = latent.flatten(2).gather(2, self.taken.expand(*size, -1)).unflatten(2, (self.grid.patch, -1))
-        return kept if low is None or not low.shape[-1] else torch.cat([kept, low.to(latent)], dim=-1)
+        parts = [self._take(latent, self.taken)]
+        if low is None:
+            for weights, divisor, factor, taken in self.pools:
+                pooled = weighted_pool(latent, weights.to(latent), divisor.to(latent), factor)
+                parts.append(self._take(pooled, taken))
+        elif low.shape[-1]:
+            parts.append(low.to(latent))
+        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
-    def _cells(self, latent: Tensor, cells: Cells, weights: Tensor, divisor: Tensor) -> Tensor:
-        pooled = weighted_pool(latent, weights.to(latent), divisor.to(latent), cells.factor)
-        return to_tokens(pooled, TokenGrid(pooled.shape[-2], pooled.shape[-1], self.grid.patch))[:, cells.index]
+    def _take(self, latent: Tensor, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) and (p * n * p,) pixel numbers -> (B, C, p, n * p)."""
+        taken = latent.flatten(2).gather(2, pixels.expand(*latent.shape[:2], -1))
+        return taken.reshape(*latent.shape[:2], self.grid.patch, -1)
 
     def restore(self, strip: Tensor, background: Tensor) -> Tensor:
         """(B, C, p, n * p) over (B, C, H, W) -> (B, C, H, W). Low-frequency tokens are discarded."""
@@ -110,6 +113,16 @@ class StripMap:
             pixels = pixels.gather(2, self.source.expand(*size, -1))
         full = background.to(strip).flatten(2).scatter(2, self.target.expand(*size, -1), pixels)
         return full.reshape(*size, self.grid.latent_height, self.grid.latent_width)
+
+
+def _pixels(tokens: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
+    """Latent pixels of tokens side by side: (n,) indices -> (p * n * p,) pixel numbers, and whether each one lies in
+    the latent. Padding wraps round, as in `to_tokens`."""
+    side = torch.arange(grid.patch)
+    y = (tokens // grid.width * grid.patch)[None, :, None] + side[:, None, None]  # (p, n, 1)
+    x = (tokens % grid.width * grid.patch)[None, :, None] + side  # (1, n, p)
+    inside = (y < grid.latent_height) & (x < grid.latent_width)
+    return (y % grid.latent_height * grid.latent_width + x % grid.latent_width).flatten(), inside.flatten()
 
 
 def _row(parts: list[Tensor]) -> Tensor:

@@ -48,12 +48,19 @@ class Layout:
 
 
 def make_layout(
-    asked: list[Tensor], family: Family, model: Any, target: Segment, references: list[Segment], strength: float
+    asked: list[Tensor],
+    family: Family,
+    model: Any,
+    target: Segment,
+    references: list[Segment],
+    strength: float,
+    dtype: torch.dtype | None = None,
 ) -> Layout:
     """Gather the strip's positions from the dense ones and lay the bias over the same sequences.
 
     asked: what the dense model asked its embedder for, (B or 1, L, axes) each. A sequence that is too short to hold
-    the image tokens is text alone and stays. HiLoError when no sequence holds them.
+    the image tokens is text alone and stays. dtype: of the model's attention, so that no call has to convert the bias.
+    HiLoError when no sequence holds them.
     """
     pad, strip_pad = family.padding(model, target.total), family.padding(model, target.count)
     image = target.total + pad + sum(r.total for r in references)
@@ -75,7 +82,7 @@ def make_layout(
         answers.append(torch.cat([ids[:1, :first], *pieces, tokens[:, start:]], dim=1))
         if biased:
             for before, after in ((first, text - first), (0, 0)):  # attention over all tokens, and over the image's
-                over = key_bias(mass, before, after, strength)
+                over = key_bias(mass, before, after, strength, dtype)
                 bias[over.shape[-1]] = over
     if all(ids.shape[1] < image for ids in asked):
         raise HiLoError(

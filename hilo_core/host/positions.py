@@ -85,16 +85,21 @@ def replaying(positions: AnyPositions, answers: list[Tensor]) -> Iterator[None]:
         positions.replayed = None
 
 
-def record(positions: AnyPositions, model: Any, call: Any) -> list[Tensor]:
-    """The positions of a dense call, one tensor (B or 1, L, axes) for each time the model asks.
+def record(positions: AnyPositions, model: Any, call: Any) -> tuple[list[Tensor], torch.dtype | None]:
+    """The positions of a dense call, one tensor (B or 1, L, axes) for each time the model asks, and the type that the
+    model's attention computes in, if it came so far.
 
     call: the arguments of the host's `apply_model` (`run.Call`). Costs the patch embedding of the picture.
     """
 
-    def stop_at_attention(attention: Any, *args: Any, **kw: Any) -> Any:
+    dtype: torch.dtype | None = None
+
+    def stop_at_attention(attention: Any, q: Tensor, *args: Any, **kw: Any) -> Any:
+        nonlocal dtype
         if positions.recorded:
+            dtype = q.dtype
             raise _Stop
-        return attention(*args, **kw)
+        return attention(q, *args, **kw)
 
     quiet = {key: value for key, value in call.options.items() if key not in _CARRIED}
     quiet["optimized_attention_override"] = stop_at_attention
@@ -107,4 +112,4 @@ def record(positions: AnyPositions, model: Any, call: Any) -> list[Tensor]:
         pass
     finally:
         recorded, positions.recorded = positions.recorded or [], None
-    return recorded
+    return recorded, dtype

@@ -194,11 +194,11 @@ class Run:
         try:
             self._refuse(call)
             if key not in self.layouts:
-                asked = record(self.positions, self.model, call)
+                asked, dtype = record(self.positions, self.model, call)
                 plan, latents = self.plan, call.kwargs.get("ref_latents")
                 target, references = Segment(plan.total, plan), [self._segment(z, call.x) for z in latents or ()]
                 network = self.model.diffusion_model
-                self.layouts[key] = make_layout(asked, self.family, network, target, references, self.bias)
+                self.layouts[key] = make_layout(asked, self.family, network, target, references, self.bias, dtype)
         except DenseRun as refusal:
             self.reason = str(refusal)
             return None
