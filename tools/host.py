@@ -105,10 +105,11 @@ def commit() -> str:
 
 
 def store(name: str, facts: dict[str, Any]) -> Path:
-    """Write a result file into `lab/results`."""
+    """Write a result file into `lab/results`; paths in it are relative to the repository."""
     path = ROOT / "lab" / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(facts, indent=1).replace(f"{ROOT.as_posix()}/", "")
+    path.write_text(text + "\n", encoding="utf-8")
     return path
 
 
