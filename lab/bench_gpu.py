@@ -21,6 +21,7 @@ from lab.real_models import REAL, Real, build, inputs
 from tools import host
 
 PRESETS = ("balanced", "fast", "quality", "paper")
+STACKS = ("", "EasyCache", "inductor", "cudagraphs")  # of the host
 _log = logging.getLogger("lab.bench")
 
 
@@ -70,16 +71,26 @@ class Calls:
         return self.watch.seconds(dense=True) or 0.0
 
 
+def busy(model: Any, latent: torch.Tensor, conditioning: list, mask: Any, steps: int) -> float:
+    """Seconds for which kernels and copies ran on the GPU in each step of a run: what a step costs where the processor
+    keeps up. 0 without CUDA."""
+    if not torch.cuda.is_available():
+        return 0.0
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        run_once(model, latent, conditioning, mask, steps)
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / steps
+
+
 def stacked(model: Any, stack: str) -> Any:
     """With another speed-up of the host on it."""
     if stack == "EasyCache":
         from comfy_extras.nodes_easycache import EasyCacheNode
 
         return EasyCacheNode.execute(model, 0.2, 0.15, 0.95, False).args[0]
-    if stack == "compile":
+    if stack in ("inductor", "cudagraphs"):
         from comfy_extras.nodes_torch_compile import TorchCompileModel
 
-        return TorchCompileModel.execute(model, "inductor").args[0]
+        return TorchCompileModel.execute(model, stack).args[0]
     return model
 
 
@@ -118,7 +129,9 @@ def bench(name: str, real: Real, options: argparse.Namespace) -> list[dict[str, 
                 for p in options.presets:
                     timed = run_once(hilo[p], latent, conditioning, mask, options.steps)
                     found.setdefault((ratio, p), []).append((*timed, reports[p][-1]))
-        dense_s = statistics.median(seconds for seconds, _ in dense)
+        dense_s, dense_busy = statistics.median(seconds for seconds, _ in dense), 0.0
+        if options.profile:
+            dense_busy = busy(dense_model, latent, conditioning, mask_of(RATIOS[0], 0, side), 3)
         for (ratio, p), runs in found.items():
             hilo_s, last = statistics.median(r[0] for r in runs), [r[2] for r in runs]
             compressed = statistics.median(r.compressed_seconds or 0.0 for r in last)
@@ -136,8 +149,11 @@ def bench(name: str, real: Real, options: argparse.Namespace) -> list[dict[str, 
                 "dense_outside_share": 1 - calls.step() * options.steps / dense_s,
             }  # fmt: skip
             if options.same and p == "balanced":
-                steps = [strip_step(model, real, r.kept) for r in last[:1]]
-                row["same_tokens_s"], row["own_step_s"] = steps[0], last[0].compressed_seconds
+                row["same_tokens_s"] = strip_step(model, real, last[0].kept)
+                row["own_step_s"] = last[0].compressed_seconds
+            if options.profile:
+                row["dense_busy_s"] = dense_busy
+                row["hilo_busy_s"] = busy(hilo[p], latent, conditioning, mask_of(ratio, 0, side), options.steps)
             rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
             _log.info("%s %d px %s %% %s: %.2fx, %s tokens, step %.1f of %.1f ms", name, side, ratio, p,
                       row["speedup"], row["tokens"], 1000 * compressed, 1000 * calls.step())  # fmt: skip
@@ -154,9 +170,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--shapes", type=int, default=3, help="masks of different shape for each ratio")
     parser.add_argument("--layers", type=int, default=0, help="at most so many blocks of each kind, for a trial")
-    parser.add_argument("--stack", default="", choices=("", "EasyCache", "compile"), help="on top of both")
+    parser.add_argument(
+        "--stack", default="", choices=STACKS, help="on top of both"
+    )
     parser.add_argument("--fp8", action="store_true", help="weights in float8_e4m3fn, cast by the host")
     parser.add_argument("--same", action="store_true", help="also time a dense step of as many tokens")
+    parser.add_argument("--profile", action="store_true", help="also the time for which kernels ran")
     parser.add_argument("--append", action="store_true", help="keep the rows of the result file")
     parser.add_argument("--name", default="bench_gpu", help="of the result file")
     options = parser.parse_args()
