@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OVERHEAD = 650.0  # tokens whose linear work takes as long as what a call costs whatever its length
+ATTENTION = 0.65  # time of an operation of attention over that of a linear operation
+BIASED = 1.7  # time of attention with a bias over that without
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -13,18 +17,20 @@ class ModelShape:
     context: int = 256  # text (and reference) tokens that are there in any case
     mlp_ratio: float = 4.0
 
-    def cost(self, tokens: int) -> float:
-        """Relative cost of one call with so many image tokens.
+    def cost(self, tokens: int, biased: bool = False) -> float:
+        """Relative time of one call with so many image tokens.
 
         For L tokens in all, each layer takes (8 + 4 r) h^2 L operations in its linear parts (q, k, v, out and an
         MLP of ratio r) and 4 h L^2 in attention (Kaplan et al., arXiv 2001.08361, table 1, counting both products).
+        The three constants are fitted to a FLUX.1 on an H200 (`lab/results/bench_gpu.json`); a test holds the error.
         """
         length = tokens + self.context
-        return (8 + 4 * self.mlp_ratio) * self.hidden * length + 4.0 * length * length
+        attention = ATTENTION * (BIASED if biased else 1.0)
+        return (8 + 4 * self.mlp_ratio) * self.hidden * (length + OVERHEAD) + attention * 4.0 * length * length
 
     def speedup(self, tokens: int, total: int) -> float:
         """Predicted dense time / compressed time of one call, of `tokens` instead of `total` image tokens."""
-        return self.cost(total) / self.cost(tokens)
+        return self.cost(total) / self.cost(tokens, biased=tokens < total)
 
     def tokens_for(self, speedup: float, total: int) -> int:
         """The most image tokens that give at least this speed-up; at least 1."""

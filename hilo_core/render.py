@@ -61,7 +61,5 @@ def describe(plan: TokenPlan, shape: ModelShape) -> str:
     share = 100 * plan.count / plan.total
     lines = [f"{plan.count} of {plan.total} tokens ({share:.1f} %)"]
     lines += [f"{name}: {number}" for name, number in plan.counts().items()]
-    lines.append(
-        f"predicted speed-up of a step: {shape.speedup(plan.count, plan.total):.2f}x (linear and attention operations)"
-    )
+    lines.append(f"predicted speed-up of a step: {shape.speedup(plan.count, plan.total):.2f}x")
     return "\n".join([*lines, plan.note] if plan.note else lines)

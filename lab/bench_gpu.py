@@ -12,6 +12,7 @@ import logging
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -103,14 +104,15 @@ def strip_step(model: Any, real: Real, tokens: int) -> float:
     return calls.step()
 
 
-def bench(name: str, real: Real, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows for one model: canvas, mask ratio, preset."""
+def bench(name: str, real: Real, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """Rows for one model, canvas by canvas: mask ratio, preset."""
     from hilo_core.host.patch import Patch, patch_model
     from hilo_core.host.report import RunReport
     from hilo_core.presets import preset
 
-    model, rows = build(real, options.layers, options.fp8), []
+    model = build(real, options.layers, options.fp8)
     for side in options.sides:
+        rows: list[dict[str, Any]] = []
         latent, conditioning = inputs(real, side)
         calls, reports = Calls(model), {p: [] for p in options.presets}
         dense_model = stacked(calls.timed, options.stack)
@@ -131,13 +133,14 @@ def bench(name: str, real: Real, options: argparse.Namespace) -> list[dict[str, 
                     found.setdefault((ratio, p), []).append((*timed, reports[p][-1]))
         dense_s, dense_busy = statistics.median(seconds for seconds, _ in dense), 0.0
         if options.profile:
-            dense_busy = busy(dense_model, latent, conditioning, mask_of(RATIOS[0], 0, side), 3)
+            dense_busy = busy(dense_model, latent, conditioning, mask_of(RATIOS[0], 0, side), 2)
         for (ratio, p), runs in found.items():
             hilo_s, last = statistics.median(r[0] for r in runs), [r[2] for r in runs]
             compressed = statistics.median(r.compressed_seconds or 0.0 for r in last)
             spent = [(r.compressed_seconds or 0) * r.compressed_steps + (r.dense_seconds or 0) * r.dense_steps
                      for r in last]  # fmt: skip
             row = {
+                "commit": host.commit(),
                 "model": name, "side": side, "ratio": ratio, "preset": p, "steps": options.steps,
                 "stack": options.stack, "weights": "fp8" if options.fp8 else "bf16", "layers": options.layers,
                 "dense_s": dense_s, "hilo_s": hilo_s, "speedup": dense_s / hilo_s,
@@ -153,11 +156,11 @@ def bench(name: str, real: Real, options: argparse.Namespace) -> list[dict[str, 
                 row["own_step_s"] = last[0].compressed_seconds
             if options.profile:
                 row["dense_busy_s"] = dense_busy
-                row["hilo_busy_s"] = busy(hilo[p], latent, conditioning, mask_of(ratio, 0, side), options.steps)
+                row["hilo_busy_s"] = busy(hilo[p], latent, conditioning, mask_of(ratio, 0, side), 2)
             rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
             _log.info("%s %d px %s %% %s: %.2fx, %s tokens, step %.1f of %.1f ms", name, side, ratio, p,
                       row["speedup"], row["tokens"], 1000 * compressed, 1000 * calls.step())  # fmt: skip
-    return rows
+        yield rows
 
 
 def main() -> None:
@@ -170,9 +173,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--shapes", type=int, default=3, help="masks of different shape for each ratio")
     parser.add_argument("--layers", type=int, default=0, help="at most so many blocks of each kind, for a trial")
-    parser.add_argument(
-        "--stack", default="", choices=STACKS, help="on top of both"
-    )
+    parser.add_argument("--stack", default="", choices=STACKS, help="on top of both")
     parser.add_argument("--fp8", action="store_true", help="weights in float8_e4m3fn, cast by the host")
     parser.add_argument("--same", action="store_true", help="also time a dense step of as many tokens")
     parser.add_argument("--profile", action="store_true", help="also the time for which kernels ran")
@@ -190,11 +191,11 @@ def main() -> None:
         rows, commands = stored["rows"], stored["commands"]
     commands.append(" ".join(["python -m lab.bench_gpu", *sys.argv[1:]]))
     for name in options.models:
-        rows += bench(name, REAL[name], options)
+        for found in bench(name, REAL[name], options):
+            rows += found
+            facts = {"commands": commands, "device": host.describe(), "commit": host.commit(), "rows": rows}
+            host.store(options.name, facts)
         torch.cuda.empty_cache()
-        host.store(
-            options.name, {"commands": commands, "device": host.describe(), "commit": host.commit(), "rows": rows}
-        )
 
 
 if __name__ == "__main__":
