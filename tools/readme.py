@@ -119,7 +119,7 @@ def compatibility() -> str:
     """What else may be on the model."""
     from hilo_core.host import compat
 
-    return markdown(["with", "result", ""], [list(row) for row in compat.table()])
+    return markdown(["with", "result", "", "test"], [list(row) for row in compat.table()])
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -51,11 +51,31 @@ FEATURES: dict[str, Feature] = {
     "block_replace": Feature("Block replacements ('dit')", "test_block_replacement", text="see the strip"),
     "token_patch": Feature("Attention patches (attn1, attn2), NAG", "test_attention_patch", text="see the strip"),
     "override": Feature("Attention overrides", "test_attention_override", text="called with the biased mask"),
+    "override_kernel": Feature(
+        "Attention overrides that drop the mask: SageAttention nodes",
+        "test_override_that_is_a_kernel_without_masks",
+        text="another node's attention takes no mask, so compressed steps use PyTorch attention",
+    ),
+    "override_no_mask": Feature(
+        "Attention overrides that change attention and drop the mask",
+        "test_override_that_drops_the_mask",
+        DENSE,
+        "another node's attention override drops the mask, which HiLo-Token needs",
+    ),
+    "foreign_attention": Feature(
+        "Attention replaced by code that no override reaches",
+        "test_attention_that_no_override_reaches",
+        DENSE,
+        "this model's attention was replaced by code that takes no override, which HiLo-Token needs",
+    ),
     "backends": Feature("Attention: PyTorch, split, sub-quadratic, basic", "test_attention_backends"),
     "fp8": Feature("fp8 and other weights with manual cast", "test_fp8_weights"),
+    "gguf": Feature("GGUF and other weights unpacked in the layer", "test_packed_weights"),
     "compile": Feature("torch.compile", "test_torch_compile"),
+    "inductor": Feature("TorchCompileModel (inductor)", "test_inductor", text="compiled once for each strip length"),
     "offload": Feature("Low-VRAM offloading", "test_offloaded_weights"),
     "preview": Feature("Previews", "test_preview_sees_the_picture"),
+    "taesd": Feature("TAESD previews", "test_preview_through_a_small_decoder"),
     "interrupt": Feature("Interrupt", "test_interrupt_leaves_nothing"),
     "second_sampler": Feature("Upscale and a second sampler of another size", "test_second_sampler_of_another_size"),
     "samplers": Feature("Every sampler of the host", "test_every_sampler"),
@@ -99,9 +119,9 @@ FEATURES: dict[str, Feature] = {
 }  # fmt: skip
 
 
-def table() -> list[tuple[str, str, str]]:
-    """The table of the README: name, verdict, remark."""
-    return [(f.name, f.verdict, f.text.format("...")) for f in FEATURES.values()]
+def table() -> list[tuple[str, str, str, str]]:
+    """The table of the README: name, verdict, remark, test."""
+    return [(f.name, f.verdict, f.text.format("..."), f"`{f.test}`") for f in FEATURES.values()]
 
 
 def grid_patch(options: dict[str, Any]) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..bias import add_bias, key_bias
+from ..bias import key_bias
 from ..errors import HiLoError
 from ..plan import TokenPlan
 from ..strip import gather
+from .attention import Attention
 from .families import Family
-
-Override = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Layout:
 
     positions: tuple[Tensor, ...]  # answers of the position embedder, in the order the model asks
     bias: dict[int, Tensor]  # additive attention bias, by the number of keys
+    attention: Attention | None = None  # as the model called it
 
 
 def make_layout(
@@ -54,18 +53,19 @@ def make_layout(
     target: Segment,
     references: list[Segment],
     strength: float,
-    dtype: torch.dtype | None = None,
+    attention: Attention | None = None,
 ) -> Layout:
     """Gather the strip's positions from the dense ones and lay the bias over the same sequences.
 
     asked: what the dense model asked its embedder for, (B or 1, L, axes) each. A sequence that is too short to hold
-    the image tokens is text alone and stays. dtype: of the model's attention, so that no call has to convert the bias.
+    the image tokens is text alone and stays. attention: a call of the model's, whose type the bias takes.
     HiLoError when no sequence holds them.
     """
     pad, strip_pad = family.padding(model, target.total), family.padding(model, target.count)
     image = target.total + pad + sum(r.total for r in references)
     mass = torch.cat([target.mass(), torch.ones(strip_pad), *(r.mass() for r in references)]).to(asked[0].device)
     biased = strength > 0 and not bool((mass == 1).all())
+    dtype = attention.dtype if attention else None
     answers, bias = [], {}
     for ids in asked:
         text = ids.shape[1] - image
@@ -89,44 +89,4 @@ def make_layout(
             f"{family.name} asked for no positions of image tokens: this ComfyUI version is not supported. "
             "Remove the HiLo node, or set its preset to 'off', and please report it."
         )
-    return Layout(tuple(answers), bias)
-
-
-def biased_attention(layout: Layout, previous: Override | None) -> Override:
-    """An attention override for the host that adds the bias where the keys are this strip's.
-
-    An override that is already there is called with the biased mask. Kernels that ignore a mask (flash, sage) are
-    replaced by the host's PyTorch attention for those calls.
-    """
-    from comfy.ldm.modules import attention as host
-
-    pytorch = _plain(host.attention_pytorch)
-    names = ("basic", "sub_quad", "split", "xformers", "pytorch")
-    honest = {_plain(getattr(host, f"attention_{name}", pytorch)) for name in names}
-
-    def attend(
-        function: Override,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        heads: int,
-        mask: Tensor | None = None,
-        *args: Any,
-        **kw: Any,
-    ) -> Tensor:
-        over = layout.bias.get(k.shape[2] if kw.get("skip_reshape") else k.shape[1])
-        if over is not None:
-            mask = add_bias(mask, over, q.dtype)
-            if _plain(function) not in honest:
-                function = pytorch
-        if previous is not None:
-            return previous(function, q, k, v, heads, mask, *args, **kw)
-        return function(q, k, v, heads, mask, *args, **kw)
-
-    return attend
-
-
-def _plain(function: Any) -> Override:
-    """The attention function under the host's wrapper, which would call the override again."""
-    plain: Override = getattr(function, "__wrapped__", function)
-    return plain
+    return Layout(tuple(answers), bias, attention)

@@ -200,5 +200,5 @@ def _report(run: Run) -> RunReport:
         compressed_seconds=compressed,
         speedup=run_speedup(taken, step),
         predicted=predicted,
-        note="; ".join(text for text in (plan.note, run.reason) if text),
+        note="; ".join(text for text in (plan.note, run.remark, run.reason) if text),
     )

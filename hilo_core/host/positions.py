@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .attention import Attention
+
 _CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", "optimized_attention_override")
 
 
@@ -85,19 +87,19 @@ def replaying(positions: AnyPositions, answers: list[Tensor]) -> Iterator[None]:
         positions.replayed = None
 
 
-def record(positions: AnyPositions, model: Any, call: Any) -> tuple[list[Tensor], torch.dtype | None]:
-    """The positions of a dense call, one tensor (B or 1, L, axes) for each time the model asks, and the type that the
-    model's attention computes in, if it came so far.
+def record(positions: AnyPositions, model: Any, call: Any) -> tuple[list[Tensor], Attention | None]:
+    """The positions of a dense call, one tensor (B or 1, L, axes) for each time the model asks, and its first call of
+    attention after that, if it made one that overrides can reach.
 
     call: the arguments of the host's `apply_model` (`run.Call`). Costs the patch embedding of the picture.
     """
 
-    dtype: torch.dtype | None = None
+    reached: Attention | None = None
 
     def stop_at_attention(attention: Any, q: Tensor, *args: Any, **kw: Any) -> Any:
-        nonlocal dtype
+        nonlocal reached
         if positions.recorded:
-            dtype = q.dtype
+            reached = Attention.of(attention, q, args, kw)
             raise _Stop
         return attention(q, *args, **kw)
 
@@ -112,4 +114,4 @@ def record(positions: AnyPositions, model: Any, call: Any) -> tuple[list[Tensor]
         pass
     finally:
         recorded, positions.recorded = positions.recorded or [], None
-    return recorded, dtype
+    return recorded, reached

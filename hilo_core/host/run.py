@@ -14,10 +14,11 @@ from ..grid import TokenGrid
 from ..plan import EDIT, TokenPlan
 from ..schedule import step_of
 from ..strip import StripMap, gather, low_tokens
+from .attention import KEEPS, KERNEL, OTHER, biased_attention, mask_kept_by
 from .compat import FEATURES, forget, grid_patch, unknown_wrapper
 from .families import Family
 from .known import DenseRun, Known, flat
-from .layout import Layout, Segment, biased_attention, make_layout
+from .layout import Layout, Segment, make_layout
 from .positions import AnyPositions, record, replaying
 from .report import Stopwatch
 
@@ -57,9 +58,11 @@ class Run:
     watch: Stopwatch
     seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigmas, ran dense) of each call
     reason: str = ""  # why a call had to be dense
+    remark: str = ""  # what else the user should know
     layouts: dict[Any, Layout] = field(default_factory=dict)
     last: Layout | str | None = "none yet"  # the layout of the call before this one
     references: dict[Any, StripMap | None] = field(default_factory=dict)  # by size; None: whole
+    overrides: dict[Any, str] = field(default_factory=dict)  # what those of other nodes do with a mask, by their code
 
     def __post_init__(self) -> None:
         grid, plan, latent = self.known.grid, self.known.plan, flat(self.known.latent)
@@ -124,7 +127,8 @@ class Run:
             low = self.model.model_sampling.noise_scaling(call.t.float().reshape(-1, 1, 1, 1), noise, clean)
         if layout.bias:
             previous = options.get("optimized_attention_override")
-            options = {**options, "optimized_attention_override": biased_attention(layout, previous)}
+            around = previous is not None and self.overrides[_code(previous)] != KEEPS
+            options = {**options, "optimized_attention_override": biased_attention(layout.bias, previous, around)}
         strip = Call(
             unflat(self.map.compress(flat(call.x), low), call.x),
             call.t,
@@ -194,15 +198,33 @@ class Run:
         try:
             self._refuse(call)
             if key not in self.layouts:
-                asked, dtype = record(self.positions, self.model, call)
+                asked, attention = record(self.positions, self.model, call)
                 plan, latents = self.plan, call.kwargs.get("ref_latents")
                 target, references = Segment(plan.total, plan), [self._segment(z, call.x) for z in latents or ()]
                 network = self.model.diffusion_model
-                self.layouts[key] = make_layout(asked, self.family, network, target, references, self.bias, dtype)
+                self.layouts[key] = make_layout(asked, self.family, network, target, references, self.bias, attention)
+            self._refuse_attention(self.layouts[key], call.options)
         except DenseRun as refusal:
             self.reason = str(refusal)
             return None
         return self.layouts[key]
+
+    def _refuse_attention(self, layout: Layout, options: dict[str, Any]) -> None:
+        """DenseRun where the bias would get lost."""
+        previous = options.get("optimized_attention_override")
+        if not layout.bias:
+            return
+        if layout.attention is None:
+            raise DenseRun(FEATURES["foreign_attention"].text)
+        if previous is None:
+            return
+        if _code(previous) not in self.overrides:
+            found = mask_kept_by(previous, layout.attention, max(layout.bias), options)
+            self.overrides[_code(previous)] = found
+            if found == KERNEL:
+                self.remark = FEATURES["override_kernel"].text
+        if self.overrides[_code(previous)] == OTHER:
+            raise DenseRun(FEATURES["override_no_mask"].text)
 
     def _refuse(self, call: Call) -> None:
         """DenseRun for whatever assumes the full grid and is not handled."""
@@ -228,6 +250,11 @@ class Run:
                 raise DenseRun(FEATURES["grid_input"].text.format(name))
         if call.kwargs.get("ref_latents") and not self.family.references:
             raise DenseRun(f"reference latents of {self.family.name} are not compressed yet")
+
+
+def _code(override: Any) -> Any:
+    """Tells overrides apart; some nodes make a new function for each call."""
+    return getattr(override, "__code__", type(override))
 
 
 def unflat(latent: Tensor, like: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from hilo_core.host.patch import Patch, patch_model
 from hilo_core.presets import preset
 from hilo_core.schedule import Schedule
 
-from .models import SMALL, flux, patcher
+from .cases import patcher
+from .models import SMALL, flux
 
 FLUX = SMALL[0]
 BALANCED = replace(preset("balanced"), schedule=Schedule())

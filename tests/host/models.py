@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_base
-import comfy.model_patcher
-import comfy.sample
-import comfy.samplers
 import comfy.supported_models
 import torch
 from comfy.ldm.chroma.model import ChromaParams
@@ -261,11 +258,7 @@ def krea2() -> Any:
     return _finish(comfy.supported_models.Krea2, unet, lambda c: comfy.model_base.Krea2(c))
 
 
-def _plain(length: int) -> tuple[torch.Tensor, dict]:
-    return torch.randn(1, length, 48), {"pooled_output": torch.randn(1, 32)}
-
-
-def _pooled(length: int) -> tuple[torch.Tensor, dict]:
+def _text(length: int) -> tuple[torch.Tensor, dict]:
     return torch.randn(1, length, 48), {"pooled_output": torch.randn(1, 32)}
 
 
@@ -277,76 +270,15 @@ def _hidream_cond(length: int) -> tuple[torch.Tensor, dict]:
 
 
 SMALL = (
-    Small("FLUX.1", flux, 16, _pooled, references=True),
-    Small("FLUX.2", flux2, 128, _plain, references=True),
-    Small("Chroma", chroma, 16, _plain),
-    Small("Qwen-Image", qwen, 16, _plain, video=True, references=True),
-    Small("Lumina 2 / Z-Image", lumina, 16, _plain),
-    Small("Lumina 2 / Z-Image", z_image, 16, _plain),
-    Small("SD3", sd3, 16, _pooled),
+    Small("FLUX.1", flux, 16, _text, references=True),
+    Small("FLUX.2", flux2, 128, _text, references=True),
+    Small("Chroma", chroma, 16, _text),
+    Small("Qwen-Image", qwen, 16, _text, video=True, references=True),
+    Small("Lumina 2 / Z-Image", lumina, 16, _text),
+    Small("Lumina 2 / Z-Image", z_image, 16, _text),
+    Small("SD3", sd3, 16, _text),
     Small("HiDream", hidream, 16, _hidream_cond),
-    Small("HunyuanVideo", hunyuan, 16, _pooled, video=True, even=True),
-    Small("Wan", wan, 16, _plain, video=True),
-    *([Small("Krea 2", krea2, 16, _plain, video=True)] if hasattr(comfy.supported_models, "Krea2") else []),
+    Small("HunyuanVideo", hunyuan, 16, _text, video=True, even=True),
+    Small("Wan", wan, 16, _text, video=True),
+    *([Small("Krea 2", krea2, 16, _text, video=True)] if hasattr(comfy.supported_models, "Krea2") else []),
 )
-
-
-def patcher(model: Any) -> comfy.model_patcher.ModelPatcher:
-    """A ModelPatcher on the CPU, or on the GPU if there is one."""
-    device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(model.to(device), load_device=device, offload_device=torch.device("cpu"))
-
-
-@dataclass
-class Case:
-    """One masked edit."""
-
-    latent: torch.Tensor
-    mask: torch.Tensor | None
-    positive: list
-    negative: list
-    noise: torch.Tensor
-
-    def sample(
-        self,
-        model: Any,
-        steps: int = 4,
-        cfg: float = 1.0,
-        sampler: str = "euler",
-        scheduler: str = "simple",
-        denoise: float = 1.0,
-    ) -> torch.Tensor:
-        """Through the host's own sampler."""
-        torch.manual_seed(5)
-        return comfy.sample.sample(
-            model,
-            self.noise,
-            steps,
-            cfg,
-            sampler,
-            scheduler,
-            self.positive,
-            self.negative,
-            self.latent,
-            denoise=denoise,
-            noise_mask=self.mask,
-            seed=3,
-            disable_pbar=True,
-        )
-
-
-def case(
-    small: Small, height: int = 20, width: int = 28, batch: int = 1, edit: tuple[int, int, int, int] = (4, 10, 6, 14)
-) -> Case:
-    """A random latent, a box mask (top, bottom, left, right in latent pixels), conditionings of two lengths."""
-    torch.manual_seed(2)
-    frames = (1,) if small.video else ()
-    latent = torch.randn(batch, small.channels, *frames, height, width)
-    mask = torch.zeros(1, 1, height, width)
-    top, bottom, left, right = edit
-    mask[..., top:bottom, left:right] = 1
-    conds = []
-    for length in (7, 7):
-        text, extras = small.cond(length)
-        conds.append([[text, dict(extras)]])
-    return Case(latent, mask, conds[0], conds[1], torch.randn_like(latent))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from comfy.ldm.modules import attention
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_model_patch import DiffSynthCnetPatch
@@ -18,8 +19,9 @@ from hilo_core.errors import HiLoError
 from hilo_core.host.compat import DENSE, FEATURES, REFUSED, WORKS, table
 from hilo_core.host.patch import Patch, patch_model
 
+from .cases import case, patcher
 from .conftest import BALANCED, FLUX, SIZE
-from .models import SMALL, case, patcher
+from .models import SMALL
 from .test_weights import QWEN, Residuals
 
 WAN = next(s for s in SMALL if s.family == "Wan")
@@ -126,6 +128,24 @@ def test_full_grid_patch(model, dense_with):
     clone = model.clone()
     clone.set_model_patch(lambda *a: None, "of_the_future")
     dense_with(clone, case(FLUX, *SIZE), "grid_patch", "of_the_future")
+
+
+def test_override_that_drops_the_mask(model, dense_with):
+    """It changes what attention gives, so it cannot be left out; and it drops the mask, so the bias would be lost."""
+    plain = attention.attention_pytorch.__wrapped__
+    clone = model.clone()
+    clone.model_options["transformer_options"]["optimized_attention_override"] = (
+        lambda function, q, k, v, heads, mask=None, *args, **kw: plain(q, k, v * 0.5, heads, None, **kw)
+    )
+    dense_with(clone, case(FLUX, *SIZE), "override_no_mask")
+
+
+def test_attention_that_no_override_reaches(model, dense_with, monkeypatch):
+    """Another pack has put its own function into the model's module."""
+    from comfy.ldm.flux import math
+
+    monkeypatch.setattr(math, "optimized_attention", attention.attention_pytorch.__wrapped__)
+    dense_with(model, case(FLUX, *SIZE), "foreign_attention")
 
 
 def test_full_grid_input(dense_with):

@@ -15,7 +15,8 @@ from hilo_core.host.patch import Patch, patch_model
 from hilo_core.presets import preset
 from hilo_core.schedule import Schedule
 
-from .models import SMALL, case, patcher
+from .cases import case, patcher
+from .models import SMALL
 
 BALANCED = replace(preset("balanced"), schedule=Schedule())
 ALL = replace(BALANCED, tokens=replace(BALANCED.tokens, dilation=1000.0))

@@ -26,7 +26,8 @@ from hilo_core.plan import make_plan
 from hilo_core.presets import PRESETS
 from hilo_core.schedule import Schedule
 
-from .models import SMALL, case, patcher
+from .cases import case, patcher
+from .models import SMALL
 from .test_weights import Residuals
 
 CASES = int(os.environ.get("HILO_FUZZ", "20"))

@@ -9,12 +9,14 @@ import comfy.model_management
 import psutil
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 
 from hilo_core.host.patch import KEY, Patch, patch_model
 from hilo_core.schedule import Schedule
 
+from .cases import case, patcher
 from .conftest import ALL, BALANCED, FLUX, SIZE
-from .models import case, flux, patcher
+from .models import flux
 
 EMBEDDER = "diffusion_model.pe_embedder"
 
@@ -90,10 +92,9 @@ def test_same_model_for_the_next_prompt(model, run_log):
     assert torch.equal(results[0], results[2]) and torch.equal(results[1], results[3])
 
 
-def test_fifty_runs_of_varied_size_keep_nothing(model):
-    """Counted tensors and measured memory, after a warm-up over the same sizes."""
-    patched = patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=1))))
-    sizes = [(16 + 2 * (i * 7 % 13), 16 + 2 * (i * 5 % 11)) for i in range(50)]
+def growth(patched, runs=50):
+    """(tensors, bytes) that runs of varied sizes leave, after a warm-up over some of the same sizes."""
+    sizes = [(16 + 2 * (i * 7 % 13), 16 + 2 * (i * 5 % 11)) for i in range(runs)]
 
     def run_all(some):
         for height, width in some:
@@ -102,6 +103,36 @@ def test_fifty_runs_of_varied_size_keep_nothing(model):
     run_all(sizes[:12])
     tensors, memory = live_tensors(), psutil.Process().memory_info().rss
     run_all(sizes)
-    assert live_tensors() <= tensors
-    assert psutil.Process().memory_info().rss - memory < 48 * 2**20
+    return live_tensors() - tensors, psutil.Process().memory_info().rss - memory
+
+
+def test_fifty_runs_of_varied_size_keep_nothing(model):
+    """Counted tensors and measured memory."""
+    patched = patch_model(model, Patch(replace(BALANCED, schedule=Schedule(first=1))))
+    tensors, memory = growth(patched)
+    assert tensors <= 0
+    assert memory < 48 * 2**20
     assert_idle(patched)
+
+
+@pytest.mark.parametrize(("size", "counted"), [(0, "tensors"), (2**22, "bytes")])
+def test_a_leak_is_found(model, size, counted):
+    """A patch that keeps one tensor of each run, or as many bytes without a tensor: the check above would see it."""
+    patched, kept = patch_model(model, Patch(BALANCED)), []
+
+    def keep(executor, noise, *args, **kwargs):
+        kept.append(bytearray(b"x" * size) if size else noise.clone())
+        return executor(noise, *args, **kwargs)
+
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "leak", keep)
+    tensors, memory = growth(patched, runs=16)
+    assert tensors >= 16 if counted == "tensors" else memory >= 48 * 2**20
+
+
+def test_patched_twice_is_said(model, run_log):
+    """The last patch counts, in the result and in the log; the first model is as it was."""
+    first, edit = patch_model(model, Patch(ALL, longest=1.0)), case(FLUX, *SIZE)
+    second = patch_model(first, Patch(BALANCED))
+    assert run_log()[-1] == "HiLo-Token: the model was patched before; the last patch counts."
+    assert torch.equal(edit.sample(second), edit.sample(patch_model(model, Patch(BALANCED))))
+    assert torch.equal(edit.sample(first), edit.sample(model))

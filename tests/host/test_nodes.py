@@ -7,7 +7,8 @@ import torch
 
 from tools.pack import load_pack
 
-from .models import SMALL, case, flux, patcher
+from .cases import case, patcher
+from .models import SMALL, flux
 
 
 @pytest.fixture(scope="module")

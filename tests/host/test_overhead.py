@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hilo_core.host.patch import Patch, patch_model
 
+from .cases import case, patcher
 from .conftest import BALANCED
-from .models import SMALL, case, flux, patcher
+from .models import SMALL, flux
 
 CELLS = replace(BALANCED, tokens=replace(BALANCED.tokens, native=False))  # low-frequency tokens are averages
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal.default", "_unique")

@@ -21,7 +21,8 @@ from hilo_core.plan import make_plan
 from hilo_core.presets import preset
 from hilo_core.schedule import Schedule
 
-from .models import SMALL, case, flux, patcher
+from .cases import case, patcher
+from .models import SMALL, flux
 
 FLUX = SMALL[0]
 QWEN = next(s for s in SMALL if s.family == "Qwen-Image")

@@ -1,0 +1,74 @@
+"""One masked edit on a small model, through the host's own sampler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sample
+import torch
+
+from .models import Small
+
+
+def patcher(model: Any) -> comfy.model_patcher.ModelPatcher:
+    """A ModelPatcher on the CPU, or on the GPU if there is one."""
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(model.to(device), load_device=device, offload_device=torch.device("cpu"))
+
+
+@dataclass
+class Case:
+    """One masked edit."""
+
+    latent: torch.Tensor
+    mask: torch.Tensor | None
+    positive: list
+    negative: list
+    noise: torch.Tensor
+
+    def sample(
+        self,
+        model: Any,
+        steps: int = 4,
+        cfg: float = 1.0,
+        sampler: str = "euler",
+        scheduler: str = "simple",
+        denoise: float = 1.0,
+    ) -> torch.Tensor:
+        """Through the host's own sampler."""
+        torch.manual_seed(5)
+        return comfy.sample.sample(
+            model,
+            self.noise,
+            steps,
+            cfg,
+            sampler,
+            scheduler,
+            self.positive,
+            self.negative,
+            self.latent,
+            denoise=denoise,
+            noise_mask=self.mask,
+            seed=3,
+            disable_pbar=True,
+        )
+
+
+def case(
+    small: Small, height: int = 20, width: int = 28, batch: int = 1, edit: tuple[int, int, int, int] = (4, 10, 6, 14)
+) -> Case:
+    """A random latent, a box mask (top, bottom, left, right in latent pixels), conditionings of two lengths."""
+    torch.manual_seed(2)
+    frames = (1,) if small.video else ()
+    latent = torch.randn(batch, small.channels, *frames, height, width)
+    mask = torch.zeros(1, 1, height, width)
+    top, bottom, left, right = edit
+    mask[..., top:bottom, left:right] = 1
+    conds = []
+    for length in (7, 7):
+        text, extras = small.cond(length)
+        conds.append([[text, dict(extras)]])
+    return Case(latent, mask, conds[0], conds[1], torch.randn_like(latent))
