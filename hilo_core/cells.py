@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+QUARTERS = ((-1, -1), (1, 1), (-1, 1), (1, -1))  # of a cell, (down, across) from its centre, diagonally opposite first
+
 Levels = tuple[tuple[int, float], ...]  # (tokens per side of a cell, least distance to the edit in tokens)
 
 
@@ -38,20 +40,12 @@ def _spread(cells: Tensor, factor: int, rows: int, columns: int) -> Tensor:
     return cells.repeat_interleave(factor, 0).repeat_interleave(factor, 1)[:rows, :columns]
 
 
-def cell_factors(distance: Tensor, levels: Levels) -> Tensor:
-    """Cell size for each token: (rows, columns) int, a quadtree that coarsens with distance from the edit.
-
-    The largest factor wins whose whole cell is at least its least distance away; the smallest factor takes the
-    rest. Factors must divide one another (2, 4, 8).
-    """
+def cell_distance(distance: Tensor, factor: int) -> Tensor:
+    """The least distance in its cell for each token: (rows, columns) -> the same."""
     rows, columns = distance.shape
-    ordered = sorted(levels)
-    factors = torch.full((rows, columns), ordered[0][0])
-    for factor, least in ordered[1:]:
-        nearest = _per_cell(distance + 1, factor)  # zero marks the padding
-        nearest = torch.where(nearest == 0, torch.inf, nearest).amin(-1) - 1
-        factors = torch.where(_spread(nearest >= least, factor, rows, columns), factor, factors)
-    return factors
+    nearest = _per_cell(distance + 1, factor)  # zero marks the padding
+    nearest = torch.where(nearest == 0, torch.inf, nearest).amin(-1) - 1
+    return _spread(nearest, factor, rows, columns)
 
 
 def choose_cells(kept: Tensor, factors: Tensor) -> tuple[Cells, ...]:
@@ -70,26 +64,30 @@ def cell_plan(rows: int, columns: int, factor: int) -> tuple[Cells, ...]:
     return choose_cells(torch.zeros(rows, columns, dtype=torch.bool), torch.full((rows, columns), factor))
 
 
-def central_tokens(kept: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """Native-strided alternative: one real token for each cell, the dropped one nearest to the cell's centre.
+def real_tokens(kept: Tensor, factors: Tensor, turns: int = 4) -> list[tuple[Tensor, Tensor]]:
+    """Instead of averages: one real token for each cell, in turn the dropped one nearest to the centre of each quarter.
 
-    Returns (index of the token in the dense grid, mass), both (k,), sorted by index.
+    A model that meets another token of each cell in each step sees more of the picture than any one step could show it
+    (`lab/REPORT.md`). turns: 1 to 4. Returns, for each turn, (index of the token in the dense grid, mass), both (k,),
+    sorted by index.
     """
     rows, columns = kept.shape
     numbers = torch.arange(rows * columns).reshape(rows, columns)
-    found, masses = [], []
-    for cells in choose_cells(kept, factors):
+    found: list[list[Tensor]] = [[] for _ in QUARTERS[:turns]]
+    chosen = choose_cells(kept, factors)
+    for cells in chosen:
         f = cells.factor
         steps = torch.arange(f) - (f - 1) / 2
-        from_centre = (steps[:, None].square() + steps[None, :].square()).flatten()
         usable = _per_cell((~kept & (factors == f)).float(), f).reshape(-1, f * f)[cells.index] > 0
-        best = torch.where(usable, from_centre, torch.inf).argmin(-1)
-        found.append(_per_cell(numbers, f).reshape(-1, f * f)[cells.index].gather(1, best[:, None])[:, 0])
-        masses.append(cells.mass)
-    if not found:
-        return torch.zeros(0, dtype=torch.long), torch.zeros(0)
-    index, order = torch.cat(found).sort()
-    return index, torch.cat(masses)[order]
+        members = _per_cell(numbers, f).reshape(-1, f * f)[cells.index]
+        inward = 0.01 * (steps[:, None].square() + steps.square())  # of equals, the one nearest to the cell's centre
+        for turn, (down, across) in enumerate(QUARTERS[:turns]):
+            away = (steps[:, None] - down * f / 4).square() + (steps - across * f / 4).square() + inward
+            best = torch.where(usable, away.flatten(), torch.inf).argmin(-1)
+            found[turn].append(members.gather(1, best[:, None])[:, 0])
+    mass = torch.cat([torch.zeros(0), *(c.mass for c in chosen)])
+    sorted_turns = [torch.cat([numbers.new_zeros(0), *parts]).sort() for parts in found]
+    return [(index, mass[order]) for index, order in sorted_turns]
 
 
 def pool_tokens(tokens: Tensor, rows: int, columns: int, factor: int) -> Tensor:

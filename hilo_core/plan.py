@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .cells import Cells, Levels, cell_factors, central_tokens, choose_cells
+from .cells import Cells, Levels, cell_distance, choose_cells, real_tokens
 from .errors import HiLoError
 from .mask import dilate_tokens, distance_to
 
@@ -27,7 +27,8 @@ class TokenSettings:
     max_high: float = 0.05  # high-frequency tokens are at most this ratio of all tokens
     nearness: float = 0.5  # 0: detail alone; 1: nearness to the edit alone
     levels: Levels = ((4, 0.0),)  # empty: no low-frequency tokens
-    native: bool = False  # low-frequency tokens are real tokens at a stride, not averages
+    native: bool = False  # low-frequency tokens are real tokens, not averages
+    turns: int = 4  # native tokens change from step to step, in so many turns; 1: never
     budget: int = 0  # tokens in all; 0: as many as the rules give
     multiple: int = 32  # round the number of tokens up to a multiple, with real tokens
 
@@ -43,6 +44,7 @@ class TokenPlan:
     cells: tuple[Cells, ...]
     mass: Tensor  # (n,) float: dense tokens that each strip token stands for; sums to rows * columns with cells
     note: str = ""  # what a user should know, e.g. a budget that could not be met
+    turns: tuple[TokenPlan, ...] = ()  # for the steps that follow: as many tokens, other real ones for the cells
 
     @classmethod
     def of_cells(cls, rows: int, columns: int, cells: tuple[Cells, ...]) -> TokenPlan:
@@ -89,23 +91,79 @@ def make_plan(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPla
         raise HiLoError(f"The mask has {tuple(edit.shape)} tokens and the picture {tuple(detail.shape)}.")
     if settings.rule not in RULES:
         raise HiLoError(f"Unknown selection rule '{settings.rule}'. Use one of: {', '.join(RULES)}.")
+    ground = _Ground(edit, detail, settings)
     if settings.budget:
-        return _plan_for_budget(edit, detail, settings)
-    return _plan(edit, detail, settings)
+        return _plan_for_budget(ground, settings)
+    return _assemble(ground, ground.choose(settings), settings)
 
 
-def _plan(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPlan:
-    core = dilate_tokens(edit, settings.dilation, settings.dilation_relative)
-    distance = distance_to(core)
-    priority = _priority(detail, distance, settings.nearness).masked_fill(core, -1.0)
-    order = priority.flatten().argsort(descending=True, stable=True)[: int((~core).sum())]
-    kept = core.clone()
-    kept.view(-1)[order[: _high_count(detail, core, order, settings)]] = True
-    factors = (
-        cell_factors(distance, settings.levels) if settings.levels else torch.ones_like(distance, dtype=torch.long)
-    )
-    kept = _round_up(kept, factors, order, settings)
-    return _assemble(core, kept, factors, settings)
+@dataclass(frozen=True)
+class _Choice:
+    """The tokens of a plan, before the plan is put together."""
+
+    kept: Tensor  # (rows, columns) bool
+    factors: Tensor  # (rows, columns) long: size of each token's cell
+    length: int  # of the strip
+
+
+class _Ground:
+    """What a plan stands on and no amount changes: a search for a budget computes it once."""
+
+    def __init__(self, edit: Tensor, detail: Tensor, settings: TokenSettings) -> None:
+        self.core = dilate_tokens(edit, settings.dilation, settings.dilation_relative)
+        self.detail = detail
+        self.distance = distance_to(self.core)
+        priority = _priority(detail, self.distance, settings.nearness).masked_fill(self.core, -1.0)
+        outside = int((~self.core).sum())
+        self.order = priority.flatten().argsort(descending=True, stable=True)[:outside]  # best first
+        self._cells: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def cells(self, factor: int) -> tuple[Tensor, Tensor]:
+        """For each token the least distance in its cell of this size, and the number of the cell's first token."""
+        if factor not in self._cells:
+            rows, columns = self.core.shape
+            first = torch.arange(rows)[:, None] // factor * factor * columns + torch.arange(columns) // factor * factor
+            self._cells[factor] = cell_distance(self.distance, factor), first
+        return self._cells[factor]
+
+    def choose(self, settings: TokenSettings) -> _Choice:
+        """Kept tokens and cells by the rules, whatever the budget.
+
+        The cells are a quadtree that coarsens with distance: the largest factor wins whose whole cell is at least its
+        least distance away; the smallest takes the rest. Factors must divide one another (2, 4, 8).
+        """
+        kept = self.core.clone()
+        kept.view(-1)[self.order[: _high_count(self.detail, self.core, self.order, settings)]] = True
+        if not settings.levels:
+            return self._round_up(kept, torch.ones_like(kept, dtype=torch.long), None, settings.multiple)
+        (smallest, _), *coarser = sorted(settings.levels)
+        factors, first = torch.full(kept.shape, smallest), self.cells(smallest)[1]
+        for factor, least in coarser:
+            nearest, numbers = self.cells(factor)
+            factors = torch.where(nearest >= least, factor, factors)
+            first = torch.where(nearest >= least, numbers, first)
+        return self._round_up(kept, factors, first.flatten(), settings.multiple)
+
+    def _round_up(self, kept: Tensor, factors: Tensor, cell: Tensor | None, multiple: int) -> _Choice:
+        """Keep the next-best tokens until the strip is a multiple long, so that few sizes occur.
+
+        cell: (tokens,) a number for each token's cell; None without cells. A cell whose last token is kept is gone.
+        """
+        flat, at = kept.view(-1), 0
+        spare = self.order[~flat[self.order]]
+        dropped = torch.zeros(0, dtype=torch.long) if cell is None else cell[~flat].bincount(minlength=len(flat))
+        count = int(flat.sum())
+        length = count + int(dropped.count_nonzero())
+        for _ in range(16):
+            more = spare[at : at + -length % multiple]
+            if not len(more):
+                break
+            at += len(more)
+            flat[more] = True
+            if cell is not None:
+                dropped -= cell[more].bincount(minlength=len(flat))
+            length = count + at + int(dropped.count_nonzero())
+        return _Choice(kept, factors, length)
 
 
 def _priority(detail: Tensor, distance: Tensor, nearness: float) -> Tensor:
@@ -131,67 +189,56 @@ def _high_count(detail: Tensor, core: Tensor, order: Tensor, settings: TokenSett
     return min(int((energy < settings.amount * energy[-1]).sum()) + 1, most) if settings.amount > 0 else 0
 
 
-def _round_up(kept: Tensor, factors: Tensor, order: Tensor, settings: TokenSettings) -> Tensor:
-    """Keep the next-best tokens until the strip is a multiple long, so that few sizes occur."""
-    kept = kept.clone()
-    for _ in range(16):
-        missing = -_length(kept, factors, settings) % settings.multiple
-        spare = order[~kept.view(-1)[order]]
-        if not missing or not len(spare):
-            break
-        kept.view(-1)[spare[:missing]] = True
-    return kept
-
-
-def _length(kept: Tensor, factors: Tensor, settings: TokenSettings) -> int:
-    cells = choose_cells(kept, factors) if settings.levels else ()
-    return int(kept.sum()) + sum(len(c.index) for c in cells)
-
-
-def _assemble(core: Tensor, kept: Tensor, factors: Tensor, settings: TokenSettings) -> TokenPlan:
+def _assemble(ground: _Ground, choice: _Choice, settings: TokenSettings) -> TokenPlan:
+    core, kept, factors = ground.core, choice.kept, choice.factors
     index = kept.flatten().nonzero()[:, 0]
     kind = torch.where(core.flatten()[index], EDIT, HIGH)
-    mass = torch.ones(len(index))
-    cells: tuple[Cells, ...] = ()
-    if settings.levels and settings.native:
-        native, native_mass = central_tokens(kept, factors)
-        # a native token stands for its whole cell, itself included; the others of the strip stand for themselves
-        index, order = torch.cat([index, native]).sort()
-        kind = torch.cat([kind, torch.full_like(native, NATIVE)])[order]
-        mass = torch.cat([mass, native_mass])[order]
-    elif settings.levels:
+    plan = TokenPlan(core.shape[0], core.shape[1], index, kind, (), torch.ones(len(index)))
+    if not settings.levels:
+        return plan
+    if not settings.native:
         cells = choose_cells(kept, factors)
-        mass = torch.cat([mass, *(c.mass for c in cells)])
-    return TokenPlan(core.shape[0], core.shape[1], index, kind, cells, mass)
+        return replace(plan, cells=cells, mass=torch.cat([plan.mass, *(c.mass for c in cells)]))
+    turns = [_with_real(plan, native, mass) for native, mass in real_tokens(kept, factors, settings.turns)]
+    return replace(turns[0], turns=tuple(turns[1:]) if NATIVE in turns[0].kind else ())
 
 
-def _plan_for_budget(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPlan:
+def _with_real(plan: TokenPlan, native: Tensor, mass: Tensor) -> TokenPlan:
+    """A native token stands for its whole cell, itself included; the others of the strip stand for themselves."""
+    index, order = torch.cat([plan.kept, native]).sort()
+    kind = torch.cat([plan.kind, torch.full_like(native, NATIVE)])[order]
+    return replace(plan, kept=index, kind=kind, mass=torch.cat([plan.mass, mass])[order])
+
+
+def _plan_for_budget(ground: _Ground, settings: TokenSettings) -> TokenPlan:
     """The richest plan of at most `budget` tokens.
 
     One number, 0..1, runs from 8x8 cells alone to full resolution near the edit: with it grow both the ratio of
     high-frequency tokens and the radii within which cells are fine. Length grows with it, so bisection finds it.
     """
     free = replace(settings, budget=0, rule="ratio")
-    extent = float(torch.tensor(edit.shape, dtype=torch.float).norm())
+    extent = float(torch.tensor(ground.core.shape, dtype=torch.float).norm())
 
-    def rich(amount: float) -> TokenPlan:
+    def rich(amount: float) -> tuple[TokenSettings, _Choice]:
         reach = amount * amount * extent
         levels = ((2, 0.0), (4, reach / 2), (8, reach * 2)) if settings.levels else ()
-        return _plan(edit, detail, replace(free, amount=amount**3, levels=levels))
+        chosen = replace(free, amount=amount**3, levels=levels)
+        return chosen, ground.choose(chosen)
 
     low, high, best = 0.0, 1.0, rich(0.0)
-    if best.count > settings.budget:
-        edits = int((best.kind == EDIT).sum())
+    if best[1].length > settings.budget:
+        plan = _assemble(ground, best[1], best[0])
+        edits = int((plan.kind == EDIT).sum())
         return replace(
-            best,
-            note=f"The edit with its surroundings needs {best.count} tokens ({edits} in the edit), "
+            plan,
+            note=f"The edit with its surroundings needs {plan.count} tokens ({edits} in the edit), "
             f"more than the budget of {settings.budget}. The edit is kept whole.",
         )
     for _ in range(12):
         middle = (low + high) / 2
-        plan = rich(middle)
-        if plan.count <= settings.budget:
-            low, best = middle, plan
+        found = rich(middle)
+        if found[1].length <= settings.budget:
+            low, best = middle, found
         else:
             high = middle
-    return best
+    return _assemble(ground, best[1], best[0])

@@ -36,7 +36,7 @@ class Job:
     clean: Tensor  # latent of the picture
     masked: Tensor  # latent of the picture with grey under the mask
     steps: int
-    seed: int
+    seeds: tuple[int, ...]  # one batch
 
     @property
     def grid(self) -> TokenGrid:
@@ -55,30 +55,30 @@ class Job:
         return sum(1.0 if d else step for d in dense) / len(dense)
 
 
-def make_job(models: dict[str, Any], vae: Any, pixels: Tensor, mask: Tensor, steps: int, seed: int) -> Job:
+def make_job(models: dict[str, Any], vae: Any, pixels: Tensor, mask: Tensor, steps: int, seeds: tuple[int, ...]) -> Job:
     """Encode as InpaintModelConditioning does."""
     masked = vae.encode(torch.where(mask[None, ..., None], 0.5, pixels))
-    return Job(models, vae, pixels, mask, vae.encode(pixels), masked, steps, seed)
+    return Job(models, vae, pixels, mask, vae.encode(pixels), masked, steps, seeds)
 
 
-def sample(model: Any, job: Job, steps: int | None = None, seed: int | None = None) -> Tensor:
-    """The picture (1, H, W, 3), through the host's sampler and decoder."""
+def sample(model: Any, job: Job, steps: int | None = None, seed_shift: int = 0) -> Tensor:
+    """The pictures (seeds, H, W, 3), through the host's sampler and decoder."""
     import comfy.sample
 
-    steps, seed = steps or job.steps, job.seed if seed is None else seed
+    steps, clean = steps or job.steps, job.clean.expand(len(job.seeds), -1, -1, -1)
     conditioning = demo_model.empty_conditioning()
     mask = job.mask[None, None].float()
     conditioning[0][1].update(concat_latent_image=job.masked, concat_mask=mask)
-    noise = comfy.sample.prepare_noise(job.clean, seed)
+    noise = torch.cat([comfy.sample.prepare_noise(job.clean, seed + seed_shift) for seed in job.seeds])
     latent = comfy.sample.sample(
-        model, noise, steps, 1.0, "euler", "simple", conditioning, conditioning, job.clean,
-        noise_mask=mask, seed=seed, disable_pbar=True,
+        model, noise, steps, 1.0, "euler", "simple", conditioning, conditioning, clean,
+        noise_mask=mask, seed=job.seeds[0], disable_pbar=True,
     )  # fmt: skip
     picture: Tensor = job.vae.decode(latent)
     return picture
 
 
-Scheme = Callable[[Job], Tensor]  # -> picture (1, H, W, 3)
+Scheme = Callable[[Job], Tensor]  # -> pictures (seeds, H, W, 3)
 
 
 def patched(chosen: Preset, model: str = "base") -> Scheme:
@@ -118,7 +118,7 @@ def context_cache(chosen: Preset, first: int = 1) -> Scheme:
 
 def dense(seed_shift: int = 0) -> Scheme:
     """The dense model, with another seed."""
-    return lambda job: sample(job.models["base"], job, seed=job.seed + seed_shift)
+    return lambda job: sample(job.models["base"], job, seed_shift=seed_shift)
 
 
 def fewer_steps(chosen: Preset) -> Scheme:
@@ -148,8 +148,8 @@ def crop_and_stitch(chosen: Preset | None = None, factor: float = 1.2) -> Scheme
                     break
                 box = larger
         pixels, mask = job.pixels[:, box[0], box[1]], job.mask[box]
-        small = make_job(job.models, job.vae, pixels, mask, job.steps, job.seed)
-        out = job.vae.decode(job.clean)
+        small = make_job(job.models, job.vae, pixels, mask, job.steps, job.seeds)
+        out = job.vae.decode(job.clean).repeat(len(job.seeds), 1, 1, 1)
         out[:, box[0], box[1]] = sample(job.models["base"], small)
         return out
 
@@ -179,11 +179,12 @@ def main_schemes(models: tuple[str, ...] = ()) -> dict[str, Scheme]:
         "crop and stitch, margin 1.2": crop_and_stitch(),
         "crop and stitch, equal time": crop_and_stitch(BALANCED),
         "EasyCache 0.2": easy_cache(0.2),
-        "EasyCache 0.6": easy_cache(0.6),
         "token dropping": patched(with_tokens(replace(BALANCED, bias=0.0), levels=())),
         "random tokens": random_tokens(replace(BALANCED, bias=0.0)),
         "context cache": context_cache(BALANCED),
         "balanced, averaged cells": patched(with_tokens(BALANCED, native=False)),
+        "balanced, the same tokens in each step": patched(with_tokens(BALANCED, turns=1)),
+        "balanced, bias 0.5": patched(replace(BALANCED, bias=0.5)),
         "balanced, bias 1": patched(replace(BALANCED, bias=1.0)),
         "paper": patched(preset("paper")),
         "fast": patched(preset("fast")),

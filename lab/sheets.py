@@ -43,7 +43,7 @@ def square_around(mask: torch.Tensor, margin: int = 48) -> tuple[int, int, int, 
 def row(bench: evaluate.Bench, where: dict[str, Any], scheme: str) -> Image.Image:
     """Source with mask, dense, compressed, difference x 10."""
     array = dict(evaluate.sources(PICTURES, where["side"], bench.extent.cache))[where["picture"]]
-    job = bench.job(where, array)
+    job = bench.job(where | {"seeds": (where["seed"],)}, array)
     truth, box = job.pixels.movedim(-1, 1), square_around(job.mask)
     (dense, _), (out, _) = bench.fill("dense", job), bench.fill(scheme, job)
     shown = torch.where(job.mask, 0.5 * truth + 0.5 * torch.tensor([1.0, 0.1, 0.3]).view(1, 3, 1, 1), truth)

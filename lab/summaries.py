@@ -58,17 +58,16 @@ def row(scheme: str, mine: list[dict[str, Any]], dense: list[dict[str, Any]]) ->
 
 
 def rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each scheme: a row over all, one for each mask ratio, and one for each ratio, size and number of steps."""
+    """For each scheme and mask ratio: a row over all runs, then one for each number of steps, and for each size and
+    number of steps, where there are several."""
     found = []
-    for scheme in dict.fromkeys(r["scheme"] for r in records):
-        mine, dense = ([r for r in records if r["scheme"] == s] for s in (scheme, "dense"))
-        for ratio in dict.fromkeys(r["ratio"] for r in mine):
-            here, there = ([r for r in group if r["ratio"] == ratio] for group in (mine, dense))
-            found.append({"ratio": ratio, **row(scheme, here, there)})
-            cells = dict.fromkeys((r["side"], r["steps"]) for r in here)
-            for side, steps in cells if len(cells) > 1 else ():
-                a, b = ([r for r in group if (r["side"], r["steps"]) == (side, steps)] for group in (here, there))
-                found.append({"ratio": ratio, "side": side, "steps": steps, **row(scheme, a, b)})
+    for scheme, ratio in dict.fromkeys((r["scheme"], r["ratio"]) for r in records):
+        mine, dense = ([r for r in records if (r["scheme"], r["ratio"]) == (s, ratio)] for s in (scheme, "dense"))
+        for parts in ((), ("steps",), ("side", "steps")):
+            cells = dict.fromkeys(tuple(r[p] for p in parts) for r in mine)
+            for cell in cells if len(cells) > 1 or not parts else ():
+                a, b = ([r for r in group if tuple(r[p] for p in parts) == cell] for group in (mine, dense))
+                found.append({"ratio": ratio, **dict(zip(parts, cell, strict=True)), **row(scheme, a, b)})
     return found
 
 
@@ -86,7 +85,7 @@ def table(found: list[dict[str, Any]]) -> str:
     """For the terminal; rows over all sizes and steps."""
     lines = [f"{'scheme':34}{'mask':>8}{'speed':>8}" + "".join(f"{c:>15}" for c in COLUMNS) + "      sharp     border"]
     for r in found:
-        if "side" not in r:
+        if "steps" not in r:
             values = "".join(f"{r[c]:>15.3f}" if r[c] is not None else f"{'':>15}" for c in COLUMNS)
             lines.append(f"{r['scheme']:34}{r['ratio']:>6.2f} %{r['speed']:>7.2f}x{values}"
                          f"{r['sharpness'][0]:>11.3f}{r['border'][0]:>11.3f}")  # fmt: skip

@@ -14,7 +14,7 @@ from ..grid import TokenGrid
 from ..plan import EDIT, TokenPlan
 from ..schedule import step_of
 from ..strip import StripMap, gather, low_tokens
-from .attention import KEEPS, KERNEL, OTHER, biased_attention, mask_kept_by
+from .attention import KEEPS, KERNEL, OTHER, Attention, biased_attention, mask_kept_by
 from .compat import FEATURES, forget, grid_patch, unknown_wrapper
 from .families import Family
 from .known import DenseRun, Known, flat
@@ -59,9 +59,11 @@ class Run:
     seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigmas, ran dense) of each call
     reason: str = ""  # why a call had to be dense
     remark: str = ""  # what else the user should know
-    layouts: dict[Any, Layout] = field(default_factory=dict)
-    last: Layout | str | None = "none yet"  # the layout of the call before this one
-    references: dict[Any, StripMap | None] = field(default_factory=dict)  # by size; None: whole
+    layouts: dict[Any, list[Layout]] = field(default_factory=dict)  # one for each turn, by the call's shapes
+    last: Any = "none yet"  # the lengths of the sequences of the call before this one; None: dense
+    turn: int = 0  # which of the plan's turns this call takes
+    calls: dict[Any, int] = field(default_factory=dict)  # so far, by the conds of the call
+    references: dict[Any, StripMap | None] = field(default_factory=dict)  # by size and turn; None: whole
     overrides: dict[Any, str] = field(default_factory=dict)  # what those of other nodes do with a mask, by their code
 
     def __post_init__(self) -> None:
@@ -70,25 +72,45 @@ class Run:
         unknown[plan.kept[plan.kind == EDIT]] = True
         pixels = grid.pixels(unknown.reshape(plan.rows, plan.columns)).to(latent.device)
         # whatever a step indexes by is on the model's device: an index on the CPU would make the GPU wait in each step
-        self.map = StripMap(grid, plan, latent.device, ~pixels)
-        self.plan = self.map.plan
+        self.maps = [StripMap(grid, turn, latent.device, ~pixels) for turn in (plan, *plan.turns)]
         self.low = low_tokens(latent, ~pixels, grid, self.plan, self.known.small)
         self.low_noise = low_tokens(flat(self.noise), torch.ones_like(pixels), grid, self.plan, noise=True)
         self.editable = None if self.known.editable is None else self.known.editable.to(latent.device)
         self.settled = None if any(self.dense_steps) else False  # whether all further calls are dense, once known
 
+    @property
+    def map(self) -> StripMap:
+        """Of this call."""
+        return self.maps[self.turn]
+
+    @property
+    def plan(self) -> TokenPlan:
+        """Of this call, with its indices on the model's device."""
+        return self.map.plan
+
     def call(self, executor: Callable[..., Tensor], call: Call) -> Tensor:
         """One model call: dense or as a strip, as the schedule says."""
+        self.turn = self._next_turn(call.options)
         layout = None if self._wants_dense(call.t) else self._layout_or_reason(call)
-        if layout is not self.last and self.last != "none yet":
+        lengths = None if layout is None else [p.shape for p in layout.positions]
+        if lengths != self.last and self.last != "none yet":
             forget(call.options)
-        self.last = layout
+        self.last = lengths
         mark = self.watch.start()
         out = call.execute(executor) if layout is None else self._compressed(layout, executor, call)
         self.watch.stop(mark, dense=layout is None)
         self.seen.append((call.t, layout is None))
         # without a denoise mask the sampler protects nothing, so the source is put back here
         return self._protected(out, self.known.latent)
+
+    def _next_turn(self, options: dict[str, Any]) -> int:
+        """Each step takes the plan's next turn, the same for all its conds. EasyCache compares a call's input with that
+        of the step before, token by token, so beside it all steps take the first."""
+        if "easycache" in options:
+            return 0
+        conds = tuple(options.get("uuids") or ())
+        self.calls[conds] = self.calls.get(conds, -1) + 1
+        return self.calls[conds] % len(self.maps)
 
     def taken(self) -> list[bool]:
         """For each step that was made, whether a call of it ran dense. Waits for the GPU, so ask at the end."""
@@ -159,27 +181,32 @@ class Run:
     def _squeeze_input(self, name: str, value: Any, x: Tensor) -> Any:
         if name != "ref_latents" or not value:
             return self._squeeze(value, x)
-        maps = [self._reference(latent, x) for latent in value]
+        maps = [self._reference(latent, x, self.turn) for latent in value]
         return [unflat(m.compress(flat(z.to(x.device))), z) if m else z for z, m in zip(value, maps, strict=True)]
 
-    def _reference(self, latent: Tensor, x: Tensor) -> StripMap | None:
+    def _reference(self, latent: Tensor, x: Tensor, turn: int) -> StripMap | None:
         """A reference of the target's size follows its plan; others are whole (None), or coarse cells throughout."""
         follows, grid = on_grid(latent, x), TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
-        if (follows, grid) not in self.references:
+        key = (grid, turn if follows else "all")
+        if key not in self.references:
             plan: TokenPlan | None = None
             if follows:
-                plan = self.plan
+                plan = self.maps[turn].plan
             elif self.coarse_references > 1:
                 cells = cell_plan(grid.height, grid.width, self.coarse_references)
                 plan = TokenPlan.of_cells(grid.height, grid.width, cells)
-            self.references[follows, grid] = StripMap(grid, plan, x.device) if plan else None
-        return self.references[follows, grid]
+            self.references[key] = StripMap(grid, plan, x.device) if plan else None
+        return self.references[key]
 
-    def _segment(self, latent: Tensor, x: Tensor) -> Segment:
-        """Its tokens, for the layout."""
-        found = self._reference(latent, x)
-        grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
-        return Segment(grid.count, found.plan if found else None)
+    def _layout(self, asked: list[Tensor], attention: Attention | None, call: Call, turn: int) -> Layout:
+        """asked, attention: what the dense model asked for (`positions.record`)."""
+        plan, references = self.maps[turn].plan, []
+        for latent in call.kwargs.get("ref_latents") or ():
+            found = self._reference(latent, call.x, turn)
+            grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.known.grid.patch)
+            references.append(Segment(grid.count, found.plan if found else None))
+        network, target = self.model.diffusion_model, Segment(plan.total, plan)
+        return make_layout(asked, self.family, network, target, references, self.bias, attention)
 
     def _control(self, control: Any) -> Any:
         """ControlNet residuals (B, N, D) of each block, for the tokens of the strip."""
@@ -197,17 +224,15 @@ class Run:
         key = (call.x.shape, shape_of(call.context), shapes)
         try:
             self._refuse(call)
-            if key not in self.layouts:
+            if key not in self.layouts:  # of all turns at once, so that no later step has to wait for it
                 asked, attention = record(self.positions, self.model, call)
-                plan, latents = self.plan, call.kwargs.get("ref_latents")
-                target, references = Segment(plan.total, plan), [self._segment(z, call.x) for z in latents or ()]
-                network = self.model.diffusion_model
-                self.layouts[key] = make_layout(asked, self.family, network, target, references, self.bias, attention)
-            self._refuse_attention(self.layouts[key], call.options)
+                self.layouts[key] = [self._layout(asked, attention, call, turn) for turn in range(len(self.maps))]
+            layout = self.layouts[key][self.turn]
+            self._refuse_attention(layout, call.options)
         except DenseRun as refusal:
             self.reason = str(refusal)
             return None
-        return self.layouts[key]
+        return layout
 
     def _refuse_attention(self, layout: Layout, options: dict[str, Any]) -> None:
         """DenseRun where the bias would get lost."""
