@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OVERHEAD = 650.0  # tokens whose linear work takes as long as what a call costs whatever its length
-ATTENTION = 0.65  # time of an operation of attention over that of a linear operation
-BIASED = 1.7  # time of attention with a bias over that without
+OVERHEAD = 750.0  # tokens whose linear work takes as long as what a call costs whatever its length
+ATTENTION = 0.9  # time of an operation of attention over that of a linear operation
+BIASED = 1.4  # time of attention with a bias over that without
 
 
 @dataclass(frozen=True)

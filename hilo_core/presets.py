@@ -33,19 +33,19 @@ PRESETS: dict[str, Preset] = {
     "balanced": Preset(
         TokenSettings(dilation=1.0, max_high=0.03, levels=((2, 0.0), (4, 2.0), (8, 8.0)), native=True),
         Schedule(first=0.05),
-        bias=0.5,
+        bias=0.75,
         meaning="A one-token margin, 3 % detail tokens, context thinning out with distance. One dense step in twenty.",
     ),
     "quality": Preset(
         TokenSettings(dilation=3.0, amount=0.5, max_high=0.1, levels=LEVELS["pyramid"], native=True),
         Schedule(first=0.05),
-        bias=0.5,
+        bias=0.75,
         meaning="A three-token margin, 10 % detail tokens, wide fine context. One dense step in twenty.",
     ),
     "fast": Preset(
         TokenSettings(dilation=1.0, amount=0.1, max_high=0.01, levels=((4, 0.0), (8, 6.0)), native=True),
         Schedule(),
-        bias=0.5,
+        bias=0.75,
         meaning="A one-token margin, 1 % detail tokens, thin context, no dense step.",
     ),
     "paper": Preset(

@@ -207,6 +207,7 @@ def main() -> None:
         "device": host.describe(),
         "commit": host.commit(),
         "pictures": len({r["picture"] for r in records}),
+        "records": len(records),
         "runs": [list(run) for run in extent.runs],
         "presets": {name: repr(chosen) for name, chosen in PRESETS.items()},
         "rows": summaries.rows(records),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from lab.plot import COLOURS, Series, chart
@@ -25,7 +26,7 @@ def _ratio(values: list[float]) -> str:
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
-    return [row for row in result(name)["rows"] if "side" not in row]
+    return [row for row in result(name)["rows"] if "steps" not in row]
 
 
 def main_table(name: str = "evaluate") -> str:
@@ -56,20 +57,36 @@ def perceptual_table() -> str:
 
 
 def goals_table() -> str:
-    """The goal's figures for `balanced` and `quality`, met or not."""
+    """The goal's figures for `balanced` and `quality` over both sizes and seeds, met or not."""
     lines = []
-    for name, steps in (("evaluate", 8), ("evaluate_20", 20)):
-        for row in _rows(name):
-            if row["scheme"] in ("balanced", "quality"):
-                psnr, ssim = row["psnr_truth_change"], row["ssim_truth_change"]
-                met = [psnr[1] >= -0.1, ssim[1] >= -0.005, abs(row["border"][0] - 1) <= 0.02,
-                       0.98 <= row["sharpness"][0] <= 1.02]  # fmt: skip
-                values = [_change(psnr, 2), _change(ssim, 4), f"{row['border'][0]:.3f}", f"{row['sharpness'][0]:.3f}"]
-                shown = [f"{v}: {'met' if ok else '**missed**'}" for v, ok in zip(values, met, strict=True)]
-                lines.append([row["scheme"], f"{steps}", f"{row['ratio']} %", *shown])
-    head = ["preset", "steps", "mask", "PSNR, lower bound at least -0.1 dB", "SSIM, lower bound at least -0.005",
-            "border jump within 2 %", "sharpness 0.98 to 1.02"]  # fmt: skip
+    rows = [row for row in result("evaluate_cross")["rows"] if "steps" in row and "side" not in row]
+    for row in sorted(rows, key=lambda row: (row["scheme"], row["steps"], row["ratio"])):
+        if row["scheme"] in ("balanced", "quality"):
+            psnr, ssim = row["psnr_truth_change"], row["ssim_truth_change"]
+            met = [psnr[1] >= -0.1, ssim[1] >= -0.005, abs(row["border"][0] - 1) <= 0.02,
+                   0.98 <= row["sharpness"][0] <= 1.02]  # fmt: skip
+            values = [_change(psnr, 2), _change(ssim, 4), f"{row['border'][0]:.3f}", f"{row['sharpness'][0]:.3f}"]
+            shown = [f"{v}: {'met' if ok else '**missed**'}" for v, ok in zip(values, met, strict=True)]
+            lines.append([row["scheme"], f"{row['steps']}", f"{row['ratio']} %", f"{row['speed']:.2f}x", *shown])
+    head = ["preset", "steps", "mask", "predicted speed", "PSNR, lower bound at least -0.1 dB",
+            "SSIM, lower bound at least -0.005", "border jump within 2 %", "sharpness 0.98 to 1.02"]  # fmt: skip
     return markdown(head, lines)
+
+
+def cross_table() -> str:
+    """Presets and the yardsticks of equal time, by size and number of steps."""
+    lines = []
+    for row in result("evaluate_cross")["rows"]:
+        if "side" in row and row["scheme"] != "dense":
+            lines.append([row["scheme"], f"{row['side']} px", f"{row['steps']}", f"{row['ratio']} %",
+                          f"{row['speed']:.2f}x", _change(row["psnr_truth_change"], 2),
+                          _change(row["ssim_truth_change"], 4), f"{row['sharpness'][0]:.3f}",
+                          f"{row['border'][0]:.3f}", f"{row['psnr_dense']:.1f}",
+                          f"{row['haarpsi_dense']:.3f}"])  # fmt: skip
+    head = ["scheme", "canvas", "steps", "mask", "predicted speed", "PSNR to truth, change (dB)",
+            "SSIM to truth, change", "sharpness", "border jump", "PSNR to dense", "HaarPSI to dense"]  # fmt: skip
+    facts = result("evaluate_cross")
+    return markdown(head, lines) + source(facts, f" {facts['pictures']} pictures, {facts['records']} fills.")
 
 
 def map_table() -> str:
@@ -125,7 +142,7 @@ def worst_table() -> str:
 
 
 TABLES = {
-    "models": models_table, "main": main_table, "twenty": lambda: main_table("evaluate_20"),
+    "models": models_table, "main": main_table, "cross": cross_table,
     "perceptual": perceptual_table, "goals": goals_table, "map": map_table, "attention": attention_table,
     "worst": worst_table,
 }  # fmt: skip
@@ -134,13 +151,14 @@ TABLES = {
 def pareto(ratio: float) -> str:
     """Closeness to dense against predicted speed, for one mask ratio."""
 
-    def points(name: str, schemes: Any = None) -> dict[str, tuple[float, float]]:
-        rows = [r for r in _rows(name) if r["ratio"] == ratio and r["scheme"] != "dense"]
-        return {r["scheme"]: (r["speed"], r["psnr_dense"]) for r in rows if not schemes or r["scheme"] in schemes}
+    def points(schemes: Callable[[str], bool]) -> dict[str, tuple[float, float]]:
+        rows = [r for r in _rows("evaluate") if r["ratio"] == ratio and r["scheme"] != "dense"]
+        return {r["scheme"]: (r["speed"], r["psnr_dense"]) for r in rows if schemes(r["scheme"])}
 
-    settings, presets, others = points("evaluate_map"), points("evaluate", PRESETS), points("evaluate", YARDSTICKS)
+    presets, others = points(lambda s: s in PRESETS), points(lambda s: s in YARDSTICKS)
+    variants = points(lambda s: s not in (*PRESETS, *YARDSTICKS))
     series = [
-        Series("settings", list(settings.values()), labels=list(settings)),
+        Series("variants", list(variants.values()), COLOURS[3], labels=list(variants)),
         Series("presets", list(presets.values()), COLOURS[0], labels=list(presets)),
         Series("yardsticks", list(others.values()), COLOURS[1], labels=list(others)),
     ]
@@ -148,9 +166,22 @@ def pareto(ratio: float) -> str:
     return chart(title, "predicted speed-up of a FLUX.1", "PSNR to the dense fill, dB", series)
 
 
+def speed() -> str:
+    """Speed-up of whole runs against mask ratio, for each canvas, beside the paper's figures."""
+    rows = [r for r in result("bench_gpu")["rows"] if r["model"] == "FLUX.1 Fill" and r["preset"] == "balanced"
+            and r["steps"] == 8 and not r["stack"] and r["weights"] == "bf16"]  # fmt: skip
+    series = [
+        Series(f"{side} px", [(r["ratio"], r["speedup"]) for r in rows if r["side"] == side], COLOURS[number], True)
+        for number, side in enumerate(sorted({r["side"] for r in rows}))
+    ]
+    paper = Series("paper, its own model, A100", list(zip(RATIOS, (3.13, 2.59, 1.67), strict=True)), COLOURS[5], True)
+    return chart("FLUX.1 Fill, 12 B, 8 steps, `balanced`, NVIDIA H200", "mask ratio, %", "speed-up of the whole run",
+                 [*series, paper])  # fmt: skip
+
+
 def plots() -> dict[str, str]:
     """SVG by file name."""
-    return {f"pareto_{number}.svg": pareto(ratio) for number, ratio in enumerate(RATIOS, 1)}
+    return {f"pareto_{number}.svg": pareto(ratio) for number, ratio in enumerate(RATIOS, 1)} | {"speed.svg": speed()}
 
 
 def main() -> None:

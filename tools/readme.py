@@ -83,16 +83,35 @@ def bench() -> str:
 
 def gpu() -> str:
     """Speed-ups of full-size models on a GPU."""
+    from lab.real_models import REAL
+
     facts, rows = result("bench_gpu"), []
+    names = list(REAL)
     for r in facts["rows"]:
-        if r["preset"] in ("balanced", "fast") and r["steps"] == 8 and not r["stack"] and r["weights"] == "bf16":
-            tokens = sorted(r["tokens"])[len(r["tokens"]) // 2]
-            rows.append([r["model"], f"{r['side']} px", f"{r['ratio']} %", f"`{r['preset']}`", f"{r['speedup']:.2f}x",
-                         f"{tokens} of {r['total']}", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s"])  # fmt: skip
-    head = ["model", "canvas", "mask", "preset", "whole run", "tokens", "dense", "compressed"]
-    return (
-        markdown(head, rows) + f"\n{facts['device']}; commit {facts['commit']}; `python -m lab.bench_gpu`; 8 steps.\n"
-    )
+        if r["preset"] in ("balanced", "fast") and r["steps"] == 8 and not r["stack"]:
+            tokens = " to ".join(str(n) for n in sorted({min(r["tokens"]), max(r["tokens"])}))
+            model = r["model"] + (" (fp8)" if r["weights"] == "fp8" else "")
+            rows.append([model, f"{r['side']} px", f"{r['ratio']} %", f"`{r['preset']}`", f"{r['speedup']:.2f}x",
+                         f"{tokens} of {r['total']}", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s",
+                         f"{r['hilo_gib']:.1f} of {r['dense_gib']:.1f} GiB"])  # fmt: skip
+    rows.sort(key=lambda row: (names.index(row[0].removesuffix(" (fp8)")), row[0], int(row[1][:4])))
+    head = ["model", "canvas", "mask", "preset", "whole run", "tokens", "dense", "compressed", "peak memory"]
+    commits = ", ".join(dict.fromkeys(r["commit"] for r in facts["rows"]))
+    return markdown(head, rows) + f"\n{facts['device']}; commits {commits}; `python -m lab.bench_gpu`; 8 steps.\n"
+
+
+def profile() -> str:
+    """Where the time of a step goes: kernels, waiting for the processor, and what is outside the model."""
+    lines = []
+    for r in result("bench_gpu")["rows"]:
+        if r["model"] == "FLUX.1 Fill" and r["preset"] == "balanced" and "hilo_busy_s" in r:
+            n, same = r["tokens"][0], r["own_step_s"] / r["same_tokens_s"]
+            lines.append([f"{r['side']} px", f"{r['ratio']} %", f"{n}", f"{1000 * r['own_step_s']:.0f} ms",
+                          f"{1000 * r['hilo_busy_s']:.0f} ms", f"{same:.2f}", f"{100 * r['outside_share']:.0f} %",
+                          f"{r['dense_busy_s'] / r['hilo_busy_s']:.2f}x", f"{r['speedup']:.2f}x"])  # fmt: skip
+    head = ["canvas", "mask", "tokens", "compressed step", "its kernels", "over a dense step of as many tokens",
+            "of the run outside the model", "speed-up of kernels", "of the whole run"]  # fmt: skip
+    return markdown(head, lines)
 
 
 def quality() -> str:
@@ -128,6 +147,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench": bench,
     "planning": planning,
     "gpu": gpu,
+    "profile": profile,
     "quality": quality,
     "compatibility": compatibility,
 }
