@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..hilo_core import HiLoError
 from ..hilo_core.mask import check_mask, clean_mask, dilate_tokens, mask_to_tokens
-from .common import CATEGORY, advanced
+from .common import CATEGORY, advanced, check_widgets
 
 
 class HiLoMaskDilate(io.ComfyNode):
@@ -61,6 +61,7 @@ class HiLoMaskDilate(io.ComfyNode):
         token_size: int = 16,
     ) -> io.NodeOutput:
         """Run the node."""
+        check_widgets(cls, dilation=dilation, mode=mode, black=black, white=white)
         clean = clean_mask(check_mask(mask), black, white, fill_holes, drop_specks)
         if not bool(clean.any()):
             raise HiLoError(

@@ -12,7 +12,7 @@ from ..hilo_core.host.patch import Patch, patch_model
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, host_server
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_widgets, host_server
 from .report import LastRun, keep_report
 
 REFERENCES = {"whole": 0, "coarse 2x2": 2, "coarse 4x4": 4}
@@ -71,6 +71,7 @@ class HiLoModelPatch(io.ComfyNode):
         references: str = "whole",
     ) -> io.NodeOutput:
         """Run the node."""
+        check_widgets(cls, preset=preset, mass_bias=mass_bias, references=references)
         chosen = preset_named(preset)
         given = {
             name: value

@@ -20,7 +20,7 @@ from ..hilo_core.plan import RULES, TokenSettings, make_plan
 from ..hilo_core.presets import LEVELS, PRESETS
 from ..hilo_core.presets import preset as preset_named
 from ..hilo_core.render import describe, token_map
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_image, same_size
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_image, check_widgets, same_size
 from .sources import remember
 
 AS_PRESET = "as preset"
@@ -102,6 +102,8 @@ class HiLoTokenSelect(io.ComfyNode):
         vae: Any = None,
     ) -> io.NodeOutput:
         """Run the node."""
+        check_widgets(cls, preset=preset, speedup=speedup, dilation=dilation, dilation_mode=dilation_mode, score=score,
+                      rule=rule, amount=amount, nearness=nearness, low=low)  # fmt: skip
         image, mask = check_image(image), clean_mask(check_mask(mask), fill_holes=False)
         same_size(image, mask)
         if not bool(mask.any()):

@@ -112,7 +112,7 @@ class ComfyServer:
         ):
             async with session.post(f"{self.url}/prompt", json={"prompt": prompt, "client_id": client}) as answer:
                 reply = await answer.json()
-                if answer.status != 200:
+                if answer.status != 200 or reply.get("node_errors"):  # of some outputs: the host would run the others
                     raise ServerError(json.dumps(reply.get("node_errors") or reply.get("error"), indent=1))
             number, seconds, messages, node, since = reply["prompt_id"], {}, [], None, 0.0
             async for frame in socket:
