@@ -34,7 +34,7 @@ def small_decoder(tmp_path, monkeypatch):
     torch.manual_seed(31)
     decoder = TAESD(latent_channels=16).taesd_decoder
     for parameter in decoder.parameters():
-        parameter.data = torch.nn.init.kaiming_normal_(parameter.data) if parameter.ndim > 1 else parameter.data * 0
+        (torch.nn.init.kaiming_normal_ if parameter.ndim > 1 else torch.nn.init.zeros_)(parameter)
     seen = decoder(torch.randn(1, 16, 24, 32))
     decoder[-1].weight.data /= 4 * seen.std()
     decoder[-1].bias.data = 0.5 - seen.mean(dim=(0, 2, 3)) / (4 * seen.std())
