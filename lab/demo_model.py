@@ -74,7 +74,9 @@ def load(path: Path = WEIGHTS) -> Any:
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     model = build(dtype)
     state = unpack(comfy.utils.load_torch_file(str(path), safe_load=True))
-    model.diffusion_model.load_state_dict({k: v.to(dtype) for k, v in state.items()})
+    wanted = model.diffusion_model.state_dict().keys()  # hosts from 0.29 call a norm's scale its weight
+    state = {k if k in wanted else k.replace("_norm.scale", "_norm.weight"): v.to(dtype) for k, v in state.items()}
+    model.diffusion_model.load_state_dict(state)
     model.diffusion_model.to(dtype).eval().requires_grad_(False)
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=management.unet_offload_device())
 
