@@ -10,8 +10,10 @@ import comfy.samplers
 import comfy.supported_models
 import pytest
 import torch
+from comfy.ldm.flux.controlnet import ControlNetFlux
 from comfy_extras import nodes_custom_sampler, nodes_perpneg
 
+import nodes as host_nodes
 from hilo_core.host.patch import Patch, patch_model
 
 from .cases import case, patcher
@@ -49,6 +51,26 @@ def test_controlnet(small, holds):
     assert not torch.equal(dense, plain.sample(model, steps=2, cfg=2.0))
     without = plain.sample(patch_model(model, Patch(BALANCED)), steps=2, cfg=2.0)
     assert (out - dense).abs().mean() < (without - dense).abs().mean()
+
+
+def test_flux_controlnet(model, holds):
+    """The host's own ControlNet class for FLUX, with random weights, through Apply ControlNet."""
+    network = ControlNetFlux(
+        **_flux_unet(depth_single_blocks=0), operations=comfy.ops.disable_weight_init, dtype=torch.float32, device="cpu"
+    )
+    torch.manual_seed(22)
+    for name, parameter in network.named_parameters():
+        parameter.data.normal_(1.0 if "norm" in name and parameter.ndim == 1 else 0.0, 0.05)
+    network.requires_grad_(False)
+    control = comfy.controlnet.ControlNet(network, load_device=model.load_device, extra_conds=["y", "guidance"])
+    edit, plain = case(FLUX, *SIZE), case(FLUX, *SIZE)
+    hint = torch.rand(1, SIZE[0] * 8, SIZE[1] * 8, 3)
+    edit.positive, edit.negative = host_nodes.ControlNetApplyAdvanced().apply_controlnet(
+        edit.positive, edit.negative, control, hint, 2.0, 0.0, 1.0
+    )
+    dense, out = holds(model, edit, cfg=2.0)
+    without = plain.sample(patch_model(model, Patch(BALANCED)), steps=2, cfg=2.0)
+    assert 0 < (out - dense).abs().mean() < (without - dense).abs().mean()
 
 
 def test_residuals_follow_the_tokens():
