@@ -115,7 +115,7 @@ def test_fifty_runs_of_varied_size_keep_nothing(model):
     assert_idle(patched)
 
 
-@pytest.mark.parametrize(("size", "counted"), [(0, "tensors"), (2**22, "bytes")])
+@pytest.mark.parametrize(("size", "counted"), [(0, "tensors"), (12 * 2**20, "bytes")])
 def test_a_leak_is_found(model, size, counted):
     """A patch that keeps one tensor of each run, or as many bytes without a tensor: the check above would see it."""
     patched, kept = patch_model(model, Patch(BALANCED)), []
@@ -126,7 +126,10 @@ def test_a_leak_is_found(model, size, counted):
 
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "leak", keep)
     tensors, memory = growth(patched, runs=16)
-    assert tensors >= 16 if counted == "tensors" else memory >= 48 * 2**20
+    if counted == "tensors":
+        assert tensors >= 16
+    else:  # less than 16 times the size where the process had memory to spare
+        assert memory >= 48 * 2**20
 
 
 def test_patched_twice_is_said(model, run_log):
