@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -44,7 +45,8 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     """The map of a request.
 
     asked: `values`, the node's widgets by name; `key` of an executed picture, or `image`, `mask` (annotated names in
-    the host's folders) and `channel`; `photo`, whether the picture itself is wanted too.
+    the host's folders) and `channel`, with the key of a `run` whose model the speed-up is predicted for; `photo`,
+    whether the picture itself is wanted too.
     """
     values, source = checked(asked["values"]), _source(asked)
     if not bool(source.edit.any()):
@@ -64,6 +66,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
         "kept": plan.count,
         "total": plan.total,
         "speedup": source.shape.speedup(plan.count, plan.total),
+        "family": source.family,
         "note": plan.note,
         **({"photo": source.thumbnail} if asked.get("photo") else {}),
     }
@@ -96,4 +99,9 @@ def _source(asked: dict[str, Any]) -> Source:
     image, mask, channel = asked["image"], asked["mask"], asked.get("channel", "alpha")
     if not isinstance(image, str) or not isinstance(mask, str) or channel not in CHANNELS:
         raise ValueError("image and mask are names, channel is one of " + ", ".join(CHANNELS))
-    return from_files(image, mask, channel)
+    source = from_files(image, mask, channel)
+    try:
+        ran = remembered(str(asked["run"])) if asked.get("run") else source
+    except Hint:  # after a restart; the family then shown is the assumed one
+        ran = source
+    return replace(source, shape=ran.shape, family=ran.family)

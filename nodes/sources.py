@@ -26,6 +26,7 @@ MOST_PIXELS = 40_000_000
 MOST_BYTES = 100_000_000
 THUMBNAIL = 512
 REMEMBERED = 8
+ASSUMED = "FLUX.1"  # the family of `ModelShape`'s defaults, where no run has told another
 CHANNELS = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}
 
 
@@ -45,6 +46,7 @@ class Source:
     edit: Tensor  # (rows, columns) bool
     thumbnail: str  # JPEG, base64
     shape: ModelShape = field(default_factory=ModelShape)
+    family: str = ASSUMED  # whose shape it is
     scores: dict[str, Tensor] = field(default_factory=dict)
 
     def detail(self, score: str) -> Tensor:
@@ -58,11 +60,11 @@ _recent: OrderedDict[str, Source] = OrderedDict()
 _lock = Lock()
 
 
-def remember(image: Tensor, edit: Tensor, shape: ModelShape) -> str:
+def remember(image: Tensor, edit: Tensor, shape: ModelShape, family: str = ASSUMED) -> str:
     """Keep an executed picture for the preview; returns the key that the front end asks with."""
     key, rgb = secrets.token_hex(8), image[..., :3].detach().cpu()
     picture = Image.fromarray((rgb[0] * 255).clamp(0, 255).byte().numpy())
-    source = Source(_light(luma(rgb[:1])), edit, _jpeg(picture), shape)
+    source = Source(_light(luma(rgb[:1])), edit, _jpeg(picture), shape, family)
     with _lock:
         _recent[key] = source
         while len(_recent) > REMEMBERED:
@@ -74,7 +76,7 @@ def remembered(key: str) -> Source:
     """What `remember` kept; a Hint after a restart, or when too much came after it."""
     with _lock:
         if key not in _recent:
-            raise Hint("not_executed")
+            raise Hint("forgotten")
         _recent.move_to_end(key)
         return _recent[key]
 

@@ -21,7 +21,7 @@ from ..hilo_core.presets import LEVELS, PRESETS
 from ..hilo_core.presets import preset as preset_named
 from ..hilo_core.render import describe, token_map
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_image, check_widgets, same_size
-from .sources import remember
+from .sources import ASSUMED, remember
 
 AS_PRESET = "as preset"
 
@@ -109,12 +109,12 @@ class HiLoTokenSelect(io.ComfyNode):
         if not bool(mask.any()):
             raise HiLoError("The mask is empty: paint what is to change.")
         settings = token_settings(preset, dilation, dilation_mode, score, rule, amount, nearness, low, native, budget)
-        shape, size = ModelShape(), 16
+        shape, size, name = ModelShape(), 16, ASSUMED
         if model is not None:
             network = model.model.diffusion_model
             family = find_family(network)
             shape = ModelShape(family.hidden(network))
-            size = family.token_pixels(model.model)
+            size, name = family.token_pixels(model.model), family.name
         rows, columns = -(-image.shape[1] // size), -(-image.shape[2] // size)
         settings = with_speedup(settings, speedup, shape, rows * columns)
         edit = mask_to_tokens(mask, rows, columns, size)
@@ -126,7 +126,7 @@ class HiLoTokenSelect(io.ComfyNode):
         if vae is not None:
             small = {c.factor: vae.encode(shrink(image[:1], rows, columns, c.factor)) for c in plan.cells}
         request = PlanRequest(settings, edit, found, plan, small)
-        key = remember(image, edit, shape)
+        key = remember(image, edit, shape, name)
         return io.NodeOutput(request, picture[None], text, ui={"text": (text,), "hilo_key": (key,)})
 
 

@@ -33,7 +33,7 @@ export function findSource(node, key) {
   if (!plain) return key ? { ask: { key } } : { hint: "not_executed" };
   const channel = CHANNELS[hole.node.type](hole.node) ?? "alpha";
   const [image, mask] = [picture, hole].map((from) => String(valueOf(from.node, "image") ?? ""));
-  return { ask: { image, mask, channel } };
+  return { ask: { image, mask, channel, run: key } };
 }
 
 function isMask({ node, slot }) {

@@ -127,9 +127,9 @@ class TokenMap {
   /** The plan in one line. */
   describe() {
     if (!this.plan) return;
-    const { kept, total, speedup, note } = this.plan;
+    const { kept, total, speedup, family, note } = this.plan;
     const share = ((100 * kept) / total).toFixed(1);
-    this.text.textContent = [say("summary", { kept, total, share, speedup: speedup.toFixed(2) }), note].filter(Boolean).join("\n");
+    this.text.textContent = [say("summary", { kept, total, share, family, speedup: speedup.toFixed(2) }), note].filter(Boolean).join("\n");
   }
 
   /** Names the kind of the token under the pointer. */

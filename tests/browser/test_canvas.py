@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from PIL import Image
 
+from tools.host import folder
 from tools.make_workflows import WORKFLOWS
 
 PICTURES = "/api/workflow_templates/hilo-token"
@@ -127,6 +129,28 @@ def test_unconnected_and_not_executed(page, demo):
     page.wait_for_function(f"{TEXT}.startsWith('Run the workflow once')", timeout=10_000)
 
 
+def test_server_restarted(page, demo):
+    """No answer, then an answer that the run is not known any more; both are hints, and the map comes back."""
+    page.route("**/hilo_token/plan", lambda route: route.abort())
+    set_widget(page, "dilation", 3.0)
+    page.wait_for_function(f"{TEXT}.startsWith('No answer')", timeout=10_000)
+    page.unroute("**/hilo_token/plan")
+    page.wait_for_function(f"{TEXT}.includes('for FLUX.1')", timeout=10_000)
+    load(page, "hilo_flux2_edit")
+    page.evaluate(f"{SELECT}.onExecuted({{ hilo_key: ['0123456789abcdef'] }})")
+    page.wait_for_function(f"{TEXT}.startsWith('The server was restarted')", timeout=10_000)
+
+
+def test_huge_picture(page, demo):
+    place = folder() / "input" / "hilo_huge.png"
+    try:
+        Image.new("1", (8000, 6000)).save(place)
+        page.evaluate("(v) => app.graph._nodes.find((n) => n.type === 'LoadImage').widgets[0].value = v", place.name)
+        page.wait_for_function(f"{TEXT}.includes('too large')", timeout=10_000)
+    finally:
+        place.unlink(missing_ok=True)
+
+
 def test_saved_widgets_do_not_grow(page, demo):
     """Our DOM widgets stay out of the saved file: values are positional."""
     values = page.evaluate(f"{SELECT}.serialize().widgets_values")
@@ -158,6 +182,7 @@ def test_run_shows_the_gain(page, demo, shot):
     page.wait_for_function(
         "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=60_000
     )
+    page.wait_for_function(f"{TEXT}.includes('per step for ')", timeout=10_000)
     close_up(page, 400, -80, 1980, 1140)
     shot("after_run")
 
@@ -174,7 +199,7 @@ def test_vue_nodes(page, shot):
 
 
 def test_templates_are_listed_with_thumbnails(page, server, shot):
-    """The last one: the dialog stays open."""
+    """The template browser, with our thumbnails."""
     assert set(WORKFLOWS) <= set(server.get("/workflow_templates")["hilo-token"])
     page.evaluate("void app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.locator(".p-dialog").get_by_text("hilo-token", exact=True).click(timeout=20_000)
@@ -182,3 +207,5 @@ def test_templates_are_listed_with_thumbnails(page, server, shot):
     drawn = "[...document.querySelectorAll('.p-dialog img')].filter((i) => i.naturalWidth === 640).length"
     page.wait_for_function(f"{drawn} >= 4", timeout=20_000)  # thumbnails are 640 px wide
     shot("templates")
+    page.keyboard.press("Escape")
+    page.locator(".p-dialog").wait_for(state="hidden", timeout=10_000)

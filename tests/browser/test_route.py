@@ -81,7 +81,10 @@ def test_long_request(server):
 
 
 def test_forgotten_run(server):
-    assert ask(server, key="0123456789abcdef")[0] == {"hint": "not_executed"}
+    """After a restart the server knows no run: a map that needs it says so, one that has its files is drawn."""
+    assert ask(server, key="0123456789abcdef")[0] == {"hint": "forgotten"}
+    plan, _ = ask(server, run="0123456789abcdef")
+    assert plan["kept"] == ask(server)[0]["kept"] and plan["family"] == "FLUX.1"
 
 
 def test_mask_hints(server):
