@@ -13,6 +13,7 @@ PICTURES = {  # file: screenshot, box (left, top, right, bottom) in its pixels, 
     "canvas.jpg": ("after_run", (69, 125, 1205, 985), 900),
     "blueprint.jpg": ("blueprint", (180, 350, 1420, 760), 800),
 }  # fmt: skip
+HELP_PAGES = ("HiLoModelPatch", "HiLoTokenSelect", "HiLoMaskDilate", "HiLoMaskedDecode", "HiLoReport")
 
 
 def main() -> None:
@@ -22,6 +23,10 @@ def main() -> None:
         small = cut.resize((width, round(cut.height * width / cut.width)), Image.Resampling.LANCZOS)
         small.save(DOCS / name, quality=72, optimize=True)
         sys.stdout.write(f"{name} {(DOCS / name).stat().st_size // 1024} KB\n")
+    for name in HELP_PAGES:
+        page = Image.open(SHOTS / f"help_{name}.png").convert("RGB")
+        page.thumbnail((800, 800), Image.Resampling.LANCZOS)
+        page.save(DOCS / f"{name}.jpg", quality=80, optimize=True)
 
 
 if __name__ == "__main__":

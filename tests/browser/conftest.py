@@ -44,5 +44,5 @@ def page(server, browser):
 
 @pytest.fixture
 def shot(page):
-    """Keeps a picture of the page."""
-    return lambda name: page.screenshot(path=SHOTS / f"{name}.png")
+    """Keeps a picture of the page, or of a part: {x, y, width, height} in pixels."""
+    return lambda name, clip=None: page.screenshot(path=SHOTS / f"{name}.png", clip=clip)

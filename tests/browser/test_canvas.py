@@ -199,7 +199,7 @@ def test_vue_nodes(page, shot):
 
 
 def test_templates_are_listed_with_thumbnails(page, server, shot):
-    """The template browser, with our thumbnails."""
+    """The last one: the dialog stays open."""
     assert set(WORKFLOWS) <= set(server.get("/workflow_templates")["hilo-token"])
     page.evaluate("void app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.locator(".p-dialog").get_by_text("hilo-token", exact=True).click(timeout=20_000)
@@ -207,5 +207,3 @@ def test_templates_are_listed_with_thumbnails(page, server, shot):
     drawn = "[...document.querySelectorAll('.p-dialog img')].filter((i) => i.naturalWidth === 640).length"
     page.wait_for_function(f"{drawn} >= 4", timeout=20_000)  # thumbnails are 640 px wide
     shot("templates")
-    page.keyboard.press("Escape")
-    page.locator(".p-dialog").wait_for(state="hidden", timeout=10_000)
