@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from math import ceil
 
 import numpy as np
 import torch
-from scipy import ndimage
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import HiLoError
 
+CUTS = 6  # places along each side of the edits where a window may be cut in two
+OVERHEAD = 256  # latent pixels that one more call of the decoder is worth
+
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of latent pixels to decode, and the part of it that is used."""
+    """A rectangle of latent pixels to decode."""
 
     top: int
     bottom: int
@@ -35,23 +41,46 @@ class Window:
             min(self.right + margin, width),
         )
 
-    def touches(self, other: Window) -> bool:
-        """Whether the two overlap."""
-        apart = self.bottom <= other.top or other.bottom <= self.top
-        return not (apart or self.right <= other.left or other.right <= self.left)
 
-    def union(self, other: Window) -> Window:
-        """The smallest window that holds both."""
-        return Window(
-            min(self.top, other.top),
-            max(self.bottom, other.bottom),
-            min(self.left, other.left),
-            max(self.right, other.right),
+@dataclass(frozen=True)
+class Frame:
+    """Where a latent's picture lies in an image: the host's VAE encode crops the image's centre.
+
+    rows, columns: latent pixels; ratio: pixels per latent pixel; top, left: pixels of the image before the latent's.
+    """
+
+    rows: int
+    columns: int
+    ratio: int
+    top: int
+    left: int
+
+    @classmethod
+    def of(cls, image: tuple[int, int], latent: tuple[int, int], ratio: int) -> Frame:
+        """image: (height, width) in pixels; latent: (rows, columns). HiLoError if they cannot belong together."""
+        top, left = (latent_offset(i, n, ratio) for i, n in zip(image, latent, strict=True))
+        return cls(*latent, ratio, top, left)
+
+    def pixels(self, window: Window) -> tuple[slice, slice]:
+        """The window's rows and columns in the image."""
+        y, x = self.top, self.left
+        return (
+            slice(y + window.top * self.ratio, y + window.bottom * self.ratio),
+            slice(x + window.left * self.ratio, x + window.right * self.ratio),
         )
+
+    def used(self, mask: Tensor, feather: int) -> Tensor:
+        """(rows, columns) bool: latent pixels with a pixel of the blend. mask: (B, H, W), an edit where above 0."""
+        r, height, width = self.ratio, *mask.shape[1:]
+        pad = (r - self.left, (self.columns + 1) * r + self.left - width)
+        pad += (r - self.top, (self.rows + 1) * r + self.top - height)
+        cells = F.max_pool2d(F.pad((mask > 0).float().amax(0), pad)[None], r)
+        reach = ceil(feather / r)
+        return F.max_pool2d(cells, 2 * reach + 1, 1, reach)[0, 1:-1, 1:-1] > 0
 
 
 def latent_offset(image: int, latent: int, ratio: int) -> int:
-    """Where, along one axis, the latent's picture starts in the image: the host's VAE encode crops the centre.
+    """Where, along one axis, the latent's picture starts in the image.
 
     image: pixels; latent: latent pixels; ratio: pixels per latent pixel. HiLoError if they cannot belong together.
     """
@@ -65,62 +94,101 @@ def latent_offset(image: int, latent: int, ratio: int) -> int:
 
 
 def edit_windows(used: Tensor, margin: int, full_from: float = 0.7) -> list[Window]:
-    """Windows that cover all used latent pixels, with context around each.
+    """The windows that cover all used latent pixels, with context around each, for the least decoding.
 
-    used: (h, w) bool. margin: latent pixels of context. Overlapping windows are joined; when together they are more
-    than `full_from` of the latent, one window covers it all, which costs less. Empty if nothing is used.
+    used: (h, w) bool. margin: latent pixels of context. Windows may overlap: a long or bent edit is cut into several.
+    The cuts are the best of those that split a rectangle in two, again and again, at `CUTS` places along each side.
+    When together they are more than `full_from` of the latent, one window covers it all, which costs less. Empty if
+    nothing is used.
     """
-    height, width = used.shape
-    boxes = ndimage.find_objects(ndimage.label(used.cpu().numpy(), np.ones((3, 3)))[0])
-    windows = [Window(y.start, y.stop, x.start, x.stop).grown(margin, height, width) for y, x in boxes]
-    joined = True
-    while joined:
-        joined = False
-        for first in range(len(windows)):
-            partner = next((k for k in range(first + 1, len(windows)) if windows[first].touches(windows[k])), None)
-            if partner is not None:
-                windows[first] = windows[first].union(windows.pop(partner))
-                joined = True
-                break
+    (height, width), on = used.shape, used.cpu().numpy()
+
+    @cache
+    def tight(window: Window) -> Window | None:
+        part = on[window.top : window.bottom, window.left : window.right]
+        y, x = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
+        if not len(y):
+            return None
+        return Window(
+            window.top + int(y[0]), window.top + int(y[-1]) + 1, window.left + int(x[0]), window.left + int(x[-1]) + 1
+        )
+
+    whole = tight(Window(0, height, 0, width))
+    if whole is None:
+        return []
+    rows = sorted({whole.top + (whole.bottom - whole.top) * k // CUTS for k in range(1, CUTS)})
+    columns = sorted({whole.left + (whole.right - whole.left) * k // CUTS for k in range(1, CUTS)})
+
+    @cache
+    def best(window: Window) -> tuple[int, tuple[Window, ...]]:
+        """(cost, windows with their margins) for what is used in a tight window."""
+        kept = window.grown(margin, height, width)
+        found = kept.area + OVERHEAD, (kept,)
+        if kept.area < OVERHEAD:
+            return found
+        halves = [
+            (Window(window.top, y, window.left, window.right), Window(y, window.bottom, window.left, window.right))
+            for y in rows if window.top < y < window.bottom
+        ] + [
+            (Window(window.top, window.bottom, window.left, x), Window(window.top, window.bottom, x, window.right))
+            for x in columns if window.left < x < window.right
+        ]  # fmt: skip
+        for pair in halves:
+            parts = [best(part) for part in map(tight, pair) if part is not None]
+            cost = sum(part[0] for part in parts)
+            if cost < found[0]:
+                found = cost, tuple(w for part in parts for w in part[1])
+        return found
+
+    windows = list(best(whole)[1])
     if sum(w.area for w in windows) > full_from * height * width:
         return [Window(0, height, 0, width)]
     return windows
 
 
-def feathered(mask: Tensor, feather: int) -> Tensor:
-    """Blend weight: 1 where the mask is above 0, falling to 0 over `feather` pixels outside it.
+def taper(window: Window, margin: int, frame: Frame) -> Tensor:
+    """(h, w) of a window's pixels in 0..1: how much they count where windows overlap.
 
-    (B, H, W) in 0..1 -> the same shape. A smooth step, so that the seam has no edge of its own.
+    1 where the window has its whole context, falling to 0 half-way to its edge. The latent's own edges are no edges.
     """
-    inside = mask > 0
-    if feather <= 0:
-        return inside.float()
-    weights = []
-    for item in inside.cpu().numpy():
-        if not item.any():
-            weights.append(torch.zeros(item.shape))
-            continue
-        far = torch.from_numpy(ndimage.distance_transform_edt(~item)).float()
-        ramp = (1 - far / (feather + 1)).clamp(0, 1)
-        weights.append(ramp * ramp * (3 - 2 * ramp))
-    return torch.stack(weights).to(mask.device)
+
+    def axis(start: int, stop: int, end: int) -> Tensor:
+        if not margin:
+            return torch.ones((stop - start) * frame.ratio)
+        count = (stop - start) * frame.ratio
+        at = torch.arange(count) + 0.5
+        low = at if start else torch.full_like(at, torch.inf)
+        high = count - at if stop < end else torch.full_like(at, torch.inf)
+        return (
+            (2 * torch.minimum(low, high) / max(margin * frame.ratio, 1) - 1).clamp(0, 1)
+            if margin
+            else torch.ones_like(at)
+        )
+
+    return axis(window.top, window.bottom, frame.rows)[:, None] * axis(window.left, window.right, frame.columns)
 
 
-def blend(original: Tensor, decoded: Tensor, weight: Tensor) -> Tensor:
-    """decoded over original, (B, H, W, 3) each, weight (B, H, W). Where the weight is 0 the original's bits stay."""
-    w = weight[..., None]
-    return torch.where(w > 0, original + (decoded - original) * w, original)
+def decode_windows(
+    decode: Callable[[Tensor], Tensor], latent: Tensor, frame: Frame, windows: list[Window], margin: int, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Decode the windows and join them: (picture (B, H, W, 3), its share (H, W)), on the device of `like`.
 
-
-def match_ring(decoded: Tensor, original: Tensor, weight: Tensor, ring: Tensor) -> Tensor:
-    """Shift the decoded colours so that they agree with the original on a ring around the edit.
-
-    decoded, original: (B, H, W, 3); ring: (B, H, W) bool, pixels outside the mask. The shift is the ring's median
-    difference, one number for each channel and picture; without ring pixels nothing is shifted.
+    decode: latent (B, C, h, w) or (B, C, 1, h, w) to a picture in 0..1 that reshapes to (B, h * ratio, w * ratio,
+    channels). like: (B, H, W, 3), the image that the latent belongs to. Where the share is 0 nothing was decoded with
+    enough context and the picture is 0. HiLoError if a decode is not finite.
     """
-    shifted = decoded.clone()
-    for item in range(decoded.shape[0]):
-        if bool(ring[item].any()):
-            difference = original[item][ring[item]] - decoded[item][ring[item]]
-            shifted[item] += difference.median(dim=0).values
-    return torch.where(weight[..., None] > 0, shifted.clamp(0, 1), decoded)
+    picture, share = torch.zeros_like(like), like.new_zeros(like.shape[1:3])
+    counts = [taper(w, margin, frame).to(share) for w in windows]
+    for window, count in zip(windows, counts, strict=True):
+        share[frame.pixels(window)] += count
+    for window, count in zip(windows, counts, strict=True):
+        y, x = frame.pixels(window)
+        part = decode(latent[..., window.top : window.bottom, window.left : window.right])
+        part = part.reshape(like.shape[0], *count.shape, -1)[..., :3].to(picture)
+        if not torch.isfinite(part).all():
+            raise HiLoError(
+                "The VAE gave NaN or infinite values. Start ComfyUI with --bf16-vae or --fp32-vae, or check the VAE."
+            )
+        part_of = torch.where(share[y, x] > 0, count / share[y, x], count)
+        picture[:, y, x] += part * part_of[..., None]
+    return picture, share

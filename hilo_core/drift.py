@@ -1,83 +1,86 @@
-"""How far a decoded picture is from the original outside the edit and at its border: what compositing hides."""
+"""A drift meter: how much the decode changed pixels that are not edited, and how much of it is left in the result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-RING = 32  # pixels around the edit
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Sums over windows; `+` joins them. Differences are in 1/255."""
+    """What was found in the decoded windows. Differences are in 1/255, over the pixels outside the blend."""
 
-    outside_sum: float = 0.0
-    outside_count: int = 0
-    outside_max: float = 0.0
-    ring_sum: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    ring_count: int = 0
-    jump: float = 0.0  # across the border of the edit, in the result
-    jump_source: float = 0.0  # the same, in the original
-
-    def __add__(self, other: Drift) -> Drift:
-        return Drift(
-            self.outside_sum + other.outside_sum,
-            self.outside_count + other.outside_count,
-            max(self.outside_max, other.outside_max),
-            tuple(a + b for a, b in zip(self.ring_sum, other.ring_sum, strict=True)),  # type: ignore[arg-type]
-            self.ring_count + other.ring_count,
-            self.jump + other.jump,
-            self.jump_source + other.jump_source,
-        )
-
-    @property
-    def outside_mean(self) -> float:
-        """Mean absolute difference outside the edit, before the original was put back."""
-        return self.outside_sum / max(self.outside_count, 1)
-
-    @property
-    def ring_shift(self) -> float:
-        """Mean colour difference on the ring around the edit: the largest of the three channels."""
-        return max(abs(value) for value in self.ring_sum) / max(self.ring_count, 1)
-
-    @property
-    def border(self) -> float | None:
-        """Jump of brightness across the border of the edit, over that of the original; None where there is none."""
-        return self.jump / self.jump_source if self.jump_source > 0 else None
+    before_largest: float = 0.0  # of the decode from the original
+    before_mean: float = 0.0
+    after_largest: float = 0.0  # of the result from the original; 0 when it was left alone
+    after_mean: float = 0.0
+    border: float | None = None  # mean step between neighbours across the mask's border, relative to the original's
+    shift: tuple[float, float, float] | None = None  # mean of decode minus original on the ring: red, green, blue
+    corrected: bool = False  # whether the colours were matched
 
     def line(self) -> str:
-        """For the node."""
-        text = f"outside before: mean {self.outside_mean:.2f}, max {self.outside_max:.0f} of 255; after: 0; "
-        text += f"ring colour {self.ring_shift:.2f} of 255"
-        return text if self.border is None else f"{text}; border jump {self.border:.2f}x"
+        """One line for the log and the node."""
+        parts = [
+            f"outside the edit the decode differs by {self.before_mean:.2f}/255 (largest {self.before_largest:.0f}), "
+            f"the result by {self.after_mean:.2g} (largest {self.after_largest:.2g})"
+        ]
+        if self.border is not None:
+            parts.append(f"step at the mask's border {self.border:.2f}x the original's")
+        if self.shift is not None:
+            red, green, blue = self.shift
+            parts.append(f"colours around the edit {red:+.2f} red, {green:+.2f} green, {blue:+.2f} blue")
+        return "; ".join([*parts, *(["colours matched"] if self.corrected else [])])
 
 
-def measure(decoded: Tensor, result: Tensor, original: Tensor, mask: Tensor) -> Drift:
-    """The drift of one window.
+class DriftMeter:
+    """Adds up windows; sums stay on the windows' device until `result`."""
 
-    decoded: what the VAE gave; result: what the user gets; original: (B, H, W, 3) in 0..1 each. mask: (B, H, W), pixels
-    above 0 are the edit.
-    """
-    inside = mask > 0
-    grown = F.max_pool2d(inside[:, None].float(), (1, 2 * RING + 1), 1, (0, RING))
-    grown = F.max_pool2d(grown, (2 * RING + 1, 1), 1, (RING, 0))[:, 0] > 0
-    off = 255 * (decoded - original) * ~inside[..., None]
-    ring = (off * (grown & ~inside)[..., None]).sum((0, 1, 2))
-    jumps = [_jump(picture, inside) for picture in (result, original)]
-    found = torch.stack([off.abs().sum(), (~inside).sum().float(), off.abs().amax(), (grown & ~inside).sum().float(),
-                         *ring, *jumps]).tolist()  # fmt: skip
-    total, count, most, around, red, green, blue, jump, source = found
-    return Drift(total / 3, int(count), most, (red, green, blue), int(around), jump, source)
+    def __init__(self) -> None:
+        self._largest: dict[str, Tensor] = {}
+        self._sums: dict[str, tuple[Tensor, int]] = {}
 
+    def add(self, original: Tensor, decoded: Tensor, out: Tensor, mask: Tensor, outside: Tensor, ring: Tensor) -> None:
+        """One window, before the colours are matched and after the blend.
 
-def _jump(picture: Tensor, inside: Tensor) -> Tensor:
-    """Sum of differences of neighbours across the border of the edit."""
-    total = picture.new_zeros(())
-    for axis in (1, 2):
-        across = inside.float().diff(dim=axis) != 0
-        total = total + (picture.diff(dim=axis).abs().mean(-1) * across).sum()
-    return total
+        original, decoded, out: (B, h, w, 3) in 0..1; the rest (B, h, w) bool: the edit, the decoded pixels outside the
+        blend, the decoded pixels on a ring around the edit.
+        """
+        for name, picture in (("before", decoded), ("after", out)):
+            gap = (picture - original).abs().amax(-1)[outside]
+            if gap.numel():
+                self._largest[name] = torch.maximum(self._largest.get(name, gap[0]), gap.amax())
+            self._sum(name, gap)
+        self._sum("shift", (decoded - original)[ring])
+        for axis in (1, 2):
+            size = mask.shape[axis] - 1
+            across = mask.narrow(axis, 1, size) != mask.narrow(axis, 0, size)
+            for name, picture in (("step", out), ("step of the original", original)):
+                self._sum(name, picture.narrow(axis, 1, size)[across] - picture.narrow(axis, 0, size)[across], True)
+
+    def _sum(self, name: str, values: Tensor, absolute: bool = False) -> None:
+        """values: (n,) or (n, channels)."""
+        total, count = self._sums.get(name, (values.new_zeros(values.shape[1:]), 0))
+        self._sums[name] = total + (values.abs() if absolute else values).sum(0), count + len(values)
+
+    def _mean(self, name: str) -> Tensor | None:
+        total, count = self._sums.get(name, (torch.zeros(()), 0))
+        return total / count if count else None
+
+    def result(self, corrected: bool = False) -> Drift:
+        """All windows together."""
+        largest = {name: 255 * value.item() for name, value in self._largest.items()}
+        means = {name: self._mean(name) for name in ("before", "after", "shift", "step", "step of the original")}
+        step, normal, shift = means["step"], means["step of the original"], means["shift"]
+        border = None if step is None or normal is None else step.mean().item() / max(normal.mean().item(), 1e-6)
+        red, green, blue = (0.0, 0.0, 0.0) if shift is None else (255 * shift).tolist()
+        return Drift(
+            largest.get("before", 0.0),
+            0.0 if means["before"] is None else 255 * means["before"].item(),
+            largest.get("after", 0.0),
+            0.0 if means["after"] is None else 255 * means["after"].item(),
+            border,
+            None if shift is None else (red, green, blue),
+            corrected,
+        )

@@ -1,7 +1,7 @@
-"""Masked decode against full decode: time, peak memory, difference inside the edit: `python -m lab.bench_decode`.
+"""A full VAE decode against HiLo Masked Decode: `python -m lab.bench_decode` (on a CPU: `--sides 512`).
 
-The demo's small VAE, and the class of the FLUX.1 VAE at its real size with random weights. Latents come from the
-demo photo. Peak memory is PyTorch's on a GPU; on a CPU it is not measured.
+Time: medians of alternated runs. Memory: on a GPU the peak that PyTorch allocated; on a CPU the host's own estimate of
+the largest decode. Differences from the full decode inside the edit are in 1/255.
 """
 
 from __future__ import annotations
@@ -11,115 +11,127 @@ import logging
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
-from lab import train_autoencoder
 from lab.bench_cpu import RATIOS, mask_of
+from lab.vaes import VAES, photo, small
 from tools import host
 from tools.pack import load_pack
 
-_log = logging.getLogger("lab.decode")
+
+class Watched:
+    """A VAE that notes the host's estimate of the largest decode asked of it, in GiB."""
+
+    def __init__(self, vae: Any) -> None:
+        self._vae, self.largest, self.latent_pixels = vae, 0.0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vae, name)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The host's decode."""
+        need = self._vae.memory_used_decode(latent.shape, self._vae.vae_dtype) / 2**30
+        self.largest, self.latent_pixels = max(self.largest, need), self.latent_pixels + latent[0, 0].numel()
+        return self._vae.decode(latent)
 
 
-def small_vae() -> Any:
-    """The demo's."""
-    import comfy.sd
-    import comfy.utils
-
-    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(train_autoencoder.WEIGHTS)))
-
-
-def flux_vae() -> Any:
-    """The host's AutoencoderKL as FLUX.1 has it, random weights of unit gain."""
-    import comfy.sd
-    from comfy.ldm.modules.diffusionmodules.model import Decoder, Encoder
-
-    shape = {"double_z": True, "z_channels": 16, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128,
-             "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}  # fmt: skip
-    generator, state = torch.Generator().manual_seed(0), {}
-    for prefix, part in (("encoder", Encoder(**shape)), ("decoder", Decoder(**shape))):
-        for name, value in part.state_dict().items():
-            if value.ndim < 2:
-                state[f"{prefix}.{name}"] = torch.ones_like(value) if "norm" in name and "weight" in name else 0 * value
-                state[f"{prefix}.{name}"] = state[f"{prefix}.{name}"].nan_to_num(0.0)
-            else:
-                width = value[0].numel()
-                state[f"{prefix}.{name}"] = torch.randn(value.shape, generator=generator) / width**0.5
-    state["decoder.conv_out.weight"] *= 0.3
-    return comfy.sd.VAE(sd=state)
-
-
-def photo(side: int) -> torch.Tensor:
-    """(1, side, side, 3) in 0..1."""
-    with Image.open(host.ROOT / "lab" / "photos" / "demo.jpg") as picture:
-        array = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
-    return torch.from_numpy(array.astype(np.float32) / 255)[None]
-
-
-def timed(decode: Any) -> tuple[torch.Tensor, float, float]:
-    """(picture, seconds, peak GiB)."""
-    cuda = torch.cuda.is_available()
+def measured(vae: Any, work: Callable[[Any], Tensor]) -> tuple[float, float, float, Tensor]:
+    """(seconds, peak GiB, share of the latent's pixels that were decoded in each call, result) of one run."""
+    cuda, watched = torch.cuda.is_available(), Watched(vae)
     if cuda:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    out = decode()
+    result = work(watched)
     if cuda:
         torch.cuda.synchronize()
-    return out, time.perf_counter() - start, torch.cuda.max_memory_allocated() / 2**30 if cuda else 0.0
+    seconds = time.perf_counter() - start
+    peak = torch.cuda.max_memory_allocated() / 2**30 if cuda else watched.largest
+    return seconds, peak, watched.latent_pixels, result
 
 
-def rows_of(name: str, vae: Any, sides: list[int], shapes: int) -> list[dict[str, Any]]:
-    """A row for each size and mask ratio; medians over the shapes."""
-    node, rows = load_pack("nodes.masked_decode").HiLoMaskedDecode, []
-    for side in sides:
-        original = photo(side)
-        latent = vae.encode(original)
-        vae.decode(latent)
-        for ratio in RATIOS:
-            found = []
-            for shape in range(shapes):
-                mask = mask_of(ratio, shape, side)[0]
-                full, full_s, full_gib = timed(lambda z=latent: vae.decode(z))
-                out, ours_s, ours_gib = timed(
-                    lambda z=latent, o=original, m=mask: node.execute(vae, {"samples": z}, o, m, feather=0).args[0]
+def bench(name: str, vae: Any, side: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of one VAE at one size: mask ratio and shape."""
+    node = load_pack("nodes.masked_decode").HiLoMaskedDecode
+    original, rows = photo(side), []
+    latent = options.encoder.encode(original)
+    settings = {"margin": options.margin} if options.margin >= 0 else {}
+    for ratio in RATIOS:
+        for shape in range(options.shapes):
+            mask = mask_of(ratio, shape, side)[0]
+            full, ours = [], []
+            for _ in range(options.runs + 1):  # the first pair warms up
+                full.append(measured(vae, lambda v: v.decode(latent)))
+                ours.append(
+                    measured(vae, lambda v: node.execute(v, {"samples": latent}, original, mask, **settings).args[0])  # noqa: B023
                 )
-                off = 255 * (out - full.to(out)).abs()[mask > 0]
-                high = float(np.quantile(off.numpy(), 0.999))
-                found.append((full_s / ours_s, ours_gib / max(full_gib, 1e-9), float(off.mean()), high, full_s, ours_s,
-                              full_gib, ours_gib))  # fmt: skip
-            middle = [statistics.median(column) for column in zip(*found, strict=True)]
-            names = ("speedup", "memory_ratio", "mean_difference", "high_difference", "full_s", "masked_s", "full_gib",
-                     "masked_gib")  # fmt: skip
-            row = {"vae": name, "side": side, "ratio": ratio, **dict(zip(names, middle, strict=True))}
-            row["speedups"] = [round(f[0], 2) for f in found]
-            rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
-            _log.info("%s", rows[-1])
+            difference = 255 * (ours[-1][3] - full[-1][3].to(original)).abs()[mask > 0].flatten()
+            full_s, ours_s = (statistics.median(run[0] for run in runs[1:]) for runs in (full, ours))
+            row = {
+                "vae": name, "side": side, "ratio": ratio, "shape": shape, "mask": round(100 * mask.mean().item(), 2),
+                "full_s": round(full_s, 4), "masked_s": round(ours_s, 4), "speedup": round(full_s / ours_s, 2),
+                "full_gib": round(max(r[1] for r in full), 3), "masked_gib": round(max(r[1] for r in ours), 3),
+                "decoded": round(ours[-1][2] / full[-1][2], 3), "mean": round(difference.mean().item(), 3),
+                "p999": round(difference.kthvalue(max(1, round(0.999 * difference.numel()))).values.item(), 3),
+            }  # fmt: skip
+            rows.append(row)
+            sys.stdout.write(
+                f"{name}, {side} px, {ratio} %, shape {shape}: {row['speedup']}x, memory "
+                f"{row['masked_gib']:.2f} of {row['full_gib']:.2f} GiB, decoded {row['decoded']:.0%}, "
+                f"difference {row['mean']:.2f} mean, {row['p999']:.2f} at 99.9 %\n"
+            )
+            sys.stdout.flush()
     return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Medians over the mask shapes; the worst difference."""
+    found = []
+    for key in dict.fromkeys((r["vae"], r["side"], r["ratio"]) for r in rows):
+        of = [r for r in rows if (r["vae"], r["side"], r["ratio"]) == key]
+        found.append({
+            "vae": key[0], "side": key[1], "ratio": key[2],
+            "speedup": round(statistics.median(r["speedup"] for r in of), 2),
+            "memory": round(statistics.median(r["masked_gib"] / r["full_gib"] for r in of), 3),
+            "mean": max(r["mean"] for r in of), "p999": max(r["p999"] for r in of),
+        })  # fmt: skip
+    return found
 
 
 def main() -> None:
     """Measure, print, store."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", nargs="*", type=int, default=[1024, 2048])
-    parser.add_argument("--models", nargs="*", default=["small", "FLUX.1"], choices=("small", "FLUX.1"))
-    parser.add_argument("--shapes", type=int, default=3)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=list(VAES), choices=list(VAES))
+    parser.add_argument("--sides", nargs="*", type=int, default=[512, 1024, 2048])
+    parser.add_argument("--shapes", type=int, default=3, help="masks of different shape for each ratio")
+    parser.add_argument("--runs", type=int, default=3, help="pairs of runs, after one that warms up")
+    parser.add_argument("--margin", type=int, default=-1, help="latent pixels of context; -1: the node's default")
     parser.add_argument("--name", default="bench_decode", help="of the result file")
     options = parser.parse_args()
     host.prepare()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger().setLevel(logging.WARNING)
-    _log.setLevel(logging.INFO)
     torch.set_grad_enabled(False)
-    rows = []
+    options.encoder, rows = small(), []
     for name in options.models:
-        rows += rows_of(name, small_vae() if name == "small" else flux_vae(), options.sides, options.shapes)
-    facts = {"command": " ".join(["python -m lab.bench_decode", *sys.argv[1:]]), "device": host.describe()}
-    host.store(options.name, {**facts, "commit": host.commit(), "rows": rows})
+        vae = VAES[name]()
+        for side in options.sides:
+            rows += bench(name, vae, side, options)
+        del vae
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    memory = "peak allocated by PyTorch" if torch.cuda.is_available() else "the host's estimate of the largest decode"
+    command = " ".join(["python -m lab.bench_decode", *sys.argv[1:]])
+    host.store(
+        options.name,
+        {
+            "command": command, "device": host.describe(), "commit": host.commit(), "memory": memory,
+            "summary": summary(rows), "rows": rows,
+        },
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

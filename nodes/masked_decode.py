@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import torch.nn.functional as F
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..hilo_core import HiLoError
-from ..hilo_core.decode import blend, edit_windows, feathered, latent_offset, match_ring
-from ..hilo_core.drift import Drift, measure
+from ..hilo_core.composite import composite
+from ..hilo_core.decode import Frame, decode_windows, edit_windows
 from ..hilo_core.mask import check_mask
 from .common import CATEGORY, advanced, check_image, same_size, show_on_node
 
-RING = 32  # pixels around the edit that the colour match looks at
+EMPTY = "the mask is empty: the original, untouched"
+_log = logging.getLogger("hilo-token")
 
 
 class HiLoMaskedDecode(io.ComfyNode):
@@ -50,14 +52,21 @@ class HiLoMaskedDecode(io.ComfyNode):
                 advanced(
                     io.Int,
                     "margin",
-                    default=16,
+                    default=8,
                     min=0,
                     max=64,
                     tooltip="Context around the edit that is decoded with it, in latent pixels. More is closer to a full decode, and slower.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.Image.Output("image", display_name="image", tooltip="The original with the edit in it.")],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The original with the edit in it."),
+                io.String.Output(
+                    "drift",
+                    display_name="drift",
+                    tooltip="What the decode changed outside the edit, and what is left of it.",
+                ),
+            ],
         )
 
     @classmethod
@@ -69,34 +78,40 @@ class HiLoMaskedDecode(io.ComfyNode):
         mask: Tensor,
         feather: int = 8,
         match_colour: bool = False,
-        margin: int = 16,
+        margin: int = 8,
     ) -> io.NodeOutput:
         """Run the node."""
-        latent, original, mask = samples["samples"], check_image(original), check_mask(mask)
+        latent, original, mask = _check_latent(samples["samples"]), check_image(original), check_mask(mask)
         same_size(original, mask)
-        batch = latent.shape[0]
+        batch, (height, width), (rows, columns) = latent.shape[0], original.shape[1:3], latent.shape[-2:]
         original, mask = _for_batch(original, batch, "images"), _for_batch(mask.to(original.device), batch, "masks")
-        ratio = int(vae.spacial_compression_decode())
-        (height, width), (rows, columns) = original.shape[1:3], latent.shape[-2:]
-        top, left = latent_offset(height, rows, ratio), latent_offset(width, columns, ratio)
-        weight = feathered(mask, feather)
-        inner = weight[:, top : top + rows * ratio, left : left + columns * ratio]
-        used = F.max_pool2d(inner.amax(0)[None, None], ratio)[0, 0] > 0
-        out, drift = original.clone(), Drift()
-        for w in edit_windows(used, margin):
-            part = latent[..., w.top : w.bottom, w.left : w.right]
-            decoded = vae.decode(part).reshape(batch, (w.bottom - w.top) * ratio, (w.right - w.left) * ratio, -1)
-            y = slice(top + w.top * ratio, top + w.bottom * ratio)
-            x = slice(left + w.left * ratio, left + w.right * ratio)
-            decoded = decoded[..., :3].to(out)
-            if match_colour:
-                ring = (feathered(mask[:, y, x], RING) > 0) & (mask[:, y, x] == 0)
-                decoded = match_ring(decoded, original[:, y, x], weight[:, y, x], ring)
-            out[:, y, x] = blend(out[:, y, x], decoded, weight[:, y, x])
-            drift = drift + measure(decoded, out[:, y, x], original[:, y, x], mask[:, y, x])
-        if drift.outside_count:
-            show_on_node(cls, drift.line())
-        return io.NodeOutput(out)
+        frame = Frame.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
+        windows = edit_windows(frame.used(mask, feather), margin)
+        if not windows:
+            return cls._result(original.clone(), EMPTY)
+        decoded, share = decode_windows(vae.decode, latent, frame, windows, margin, original)
+        regions = [frame.pixels(window) for window in windows]
+        out, drift = composite(original, decoded, share, mask, regions, feather, match_colour)
+        part = sum(window.area for window in windows) / (rows * columns)
+        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded")
+
+    @classmethod
+    def _result(cls, image: Tensor, text: str) -> io.NodeOutput:
+        """Both outputs; the text on the node and in the log too."""
+        _log.info("%s: %s", cls.__name__, text)
+        show_on_node(cls, text)
+        return io.NodeOutput(image, text)
+
+
+def _check_latent(latent: Tensor) -> Tensor:
+    """(B, C, h, w) or (B, C, 1, h, w). HiLoError on anything else."""
+    if latent.ndim not in (4, 5) or 0 in latent.shape:
+        raise HiLoError(f"The latent has shape {tuple(latent.shape)}; expected (batch, channels, height, width).")
+    if latent.ndim == 5 and latent.shape[2] != 1:
+        raise HiLoError(f"The latent has {latent.shape[2]} frames. Use VAE Decode for video.")
+    if not torch.isfinite(latent).all():
+        raise HiLoError("The latent has NaN or infinite values. Check the sampler and its model.")
+    return latent
 
 
 def _for_batch(value: Tensor, batch: int, name: str) -> Tensor:

@@ -61,6 +61,9 @@ class HiLoReport(io.ComfyNode):
                 io.Latent.Input(
                     "samples", optional=True, tooltip="The sampler's latent, so that the report waits for the run."
                 ),
+                io.String.Input(
+                    "drift", optional=True, force_input=True, tooltip="From HiLo Masked Decode: added to the report."
+                ),
             ],
             outputs=[
                 io.String.Output("text", display_name="text", tooltip="Steps, tokens, seconds and speed-up."),
@@ -75,23 +78,25 @@ class HiLoReport(io.ComfyNode):
         return float("nan")
 
     @classmethod
-    def execute(cls, model: Any, samples: dict[str, Any] | None = None) -> io.NodeOutput:
+    def execute(cls, model: Any, samples: dict[str, Any] | None = None, drift: str = "") -> io.NodeOutput:
         """Run the node."""
         report = last_report(model) or RunReport(
             reason="connect the sampler's latent to 'samples', so that there is a run to report"
             if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
             else "the preset is 'off', or the model does not come from HiLo Model Patch"
         )
-        text = report.line().replace("; ", "\n")
-        picture = draw_report(report)
+        text = "; ".join(filter(None, [report.line(), drift])).replace("; ", "\n")
+        picture = draw_report(report, drift)
         return io.NodeOutput(text, picture, ui=ui.PreviewImage(picture, cls=cls))
 
 
-def draw_report(report: RunReport) -> Tensor:
-    """(1, H, W, 3) in 0..1: seconds of a dense and of a compressed step, and the tokens by kind."""
+def draw_report(report: RunReport, drift: str = "") -> Tensor:
+    """(1, H, W, 3) in 0..1: seconds of a dense and of a compressed step, the tokens by kind, the drift in words."""
+    words = [line for part in drift.split("; ") for line in wrap(part, 84)]
     bars = [("dense step", report.dense_seconds), ("compressed step", report.compressed_seconds)]
     bars = [(name, seconds) for name, seconds in bars if seconds is not None]
-    canvas = Image.new("RGB", (WIDTH, 110 + len(bars) * (BAR + 12) + (BAR + 60 if report.total else 0)), "white")
+    height = 110 + len(bars) * (BAR + 12) + (BAR + 60 if report.total else 0)
+    canvas = Image.new("RGB", (WIDTH, height + 22 * len(words)), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(20)
     pen.text((MARGIN, 20), _headline(report), fill="black", font=ImageFont.load_default(28))
     y, longest = 74, max((seconds for _, seconds in bars), default=1.0) or 1.0
@@ -104,6 +109,7 @@ def draw_report(report: RunReport) -> Tensor:
     if report.total:
         pen.text((MARGIN, y + 5), "tokens", fill="black", font=font)
         _draw_tokens(pen, report, y)
+    pen.text((MARGIN, height - 14), "\n".join(words), fill="black", font=ImageFont.load_default(16))
     return torch.from_numpy(np.asarray(canvas, dtype=np.float32) / 255)[None]
 
 
