@@ -32,6 +32,10 @@ class Window:
         """Latent pixels."""
         return (self.bottom - self.top) * (self.right - self.left)
 
+    def of(self, latent: Tensor) -> Tensor:
+        """Its part of a latent (..., h, w)."""
+        return latent[..., self.top : self.bottom, self.left : self.right]
+
     def grown(self, margin: int, height: int, width: int) -> Window:
         """With a margin, within (height, width)."""
         return Window(
@@ -72,9 +76,9 @@ class Frame:
     def used(self, mask: Tensor, feather: int) -> Tensor:
         """(rows, columns) bool: latent pixels with a pixel of the blend. mask: (B, H, W), an edit where above 0."""
         r, height, width = self.ratio, *mask.shape[1:]
-        pad = (r - self.left, (self.columns + 1) * r + self.left - width)
-        pad += (r - self.top, (self.rows + 1) * r + self.top - height)
-        cells = F.max_pool2d(F.pad((mask > 0).float().amax(0), pad)[None], r)
+        across = r - self.left, (self.columns + 1) * r + self.left - width
+        down = r - self.top, (self.rows + 1) * r + self.top - height
+        cells = F.max_pool2d(F.pad((mask > 0).float().amax(0), (*across, *down))[None], r)
         reach = ceil(feather / r)
         return F.max_pool2d(cells, 2 * reach + 1, 1, reach)[0, 1:-1, 1:-1] > 0
 
@@ -123,7 +127,7 @@ def edit_windows(used: Tensor, margin: int, full_from: float = 0.7) -> list[Wind
     def best(window: Window) -> tuple[int, tuple[Window, ...]]:
         """(cost, windows with their margins) for what is used in a tight window."""
         kept = window.grown(margin, height, width)
-        found = kept.area + OVERHEAD, (kept,)
+        found: tuple[int, tuple[Window, ...]] = kept.area + OVERHEAD, (kept,)
         if kept.area < OVERHEAD:
             return found
         halves = [
@@ -153,29 +157,24 @@ def taper(window: Window, margin: int, frame: Frame) -> Tensor:
     """
 
     def axis(start: int, stop: int, end: int) -> Tensor:
+        at = torch.arange((stop - start) * frame.ratio) + 0.5
         if not margin:
-            return torch.ones((stop - start) * frame.ratio)
-        count = (stop - start) * frame.ratio
-        at = torch.arange(count) + 0.5
+            return torch.ones_like(at)
         low = at if start else torch.full_like(at, torch.inf)
-        high = count - at if stop < end else torch.full_like(at, torch.inf)
-        return (
-            (2 * torch.minimum(low, high) / max(margin * frame.ratio, 1) - 1).clamp(0, 1)
-            if margin
-            else torch.ones_like(at)
-        )
+        high = at.flip(0) if stop < end else torch.full_like(at, torch.inf)
+        return (2 * torch.minimum(low, high) / (margin * frame.ratio) - 1).clamp(0, 1)
 
     return axis(window.top, window.bottom, frame.rows)[:, None] * axis(window.left, window.right, frame.columns)
 
 
 def decode_windows(
-    decode: Callable[[Tensor], Tensor], latent: Tensor, frame: Frame, windows: list[Window], margin: int, like: Tensor
+    decode: Callable[[Window], Tensor], frame: Frame, windows: list[Window], margin: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Decode the windows and join them: (picture (B, H, W, 3), its share (H, W)), on the device of `like`.
 
-    decode: latent (B, C, h, w) or (B, C, 1, h, w) to a picture in 0..1 that reshapes to (B, h * ratio, w * ratio,
-    channels). like: (B, H, W, 3), the image that the latent belongs to. Where the share is 0 nothing was decoded with
-    enough context and the picture is 0. HiLoError if a decode is not finite.
+    decode: a window to its picture in 0..1, which reshapes to (B, h * ratio, w * ratio, channels). like: (B, H, W, 3),
+    the image that the latent belongs to. Where the share is 0 nothing was decoded with enough context and the picture
+    is 0. HiLoError if a decode is not finite.
     """
     picture, share = torch.zeros_like(like), like.new_zeros(like.shape[1:3])
     counts = [taper(w, margin, frame).to(share) for w in windows]
@@ -183,8 +182,7 @@ def decode_windows(
         share[frame.pixels(window)] += count
     for window, count in zip(windows, counts, strict=True):
         y, x = frame.pixels(window)
-        part = decode(latent[..., window.top : window.bottom, window.left : window.right])
-        part = part.reshape(like.shape[0], *count.shape, -1)[..., :3].to(picture)
+        part = decode(window).reshape(like.shape[0], *count.shape, -1)[..., :3].to(picture)
         if not torch.isfinite(part).all():
             raise HiLoError(
                 "The VAE gave NaN or infinite values. Start ComfyUI with --bf16-vae or --fp32-vae, or check the VAE."

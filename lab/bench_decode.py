@@ -106,7 +106,7 @@ def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(VAES), choices=list(VAES))
-    parser.add_argument("--sides", nargs="*", type=int, default=[512, 1024, 2048])
+    parser.add_argument("--sides", nargs="*", type=int, default=[1024, 2048])
     parser.add_argument("--shapes", type=int, default=3, help="masks of different shape for each ratio")
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs, after one that warms up")
     parser.add_argument("--margin", type=int, default=-1, help="latent pixels of context; -1: the node's default")

@@ -37,20 +37,30 @@ def small() -> Any:
     return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(SMALL)))
 
 
-def empty_flux(channels: int = 128) -> Any:
+def empty_flux() -> Any:
     """FLUX.1's autoencoder module, on the host's own classes, not initialised."""
     from comfy.ldm.models.autoencoder import AutoencodingEngine
 
-    shape, module = {**FLUX, "ch": channels}, "comfy.ldm.modules.diffusionmodules.model."
+    module = "comfy.ldm.modules.diffusionmodules.model."
     return AutoencodingEngine(
         regularizer_config={"target": "comfy.ldm.models.autoencoder.DiagonalGaussianRegularizer"},
-        encoder_config={"target": module + "Encoder", "params": shape},
-        decoder_config={"target": module + "Decoder", "params": shape},
+        encoder_config={"target": module + "Encoder", "params": FLUX},
+        decoder_config={"target": module + "Decoder", "params": FLUX},
     )
 
 
-def flux_random(channels: int = 128, seed: int = 0) -> Any:
-    """FLUX.1's VAE with random weights, as the host loads it; `channels` below 128 for a narrower one.
+def randomise(model: torch.nn.Module, seed: int = 0) -> None:
+    """Random weights of unit gain, in place: a layer's output has its input's variance."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1:
+            weight.data.normal_(0, weight[0].numel() ** -0.5, generator=generator)
+        else:
+            weight.data.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+
+
+def flux_random(seed: int = 0) -> Any:
+    """FLUX.1's VAE with random weights, as the host loads it.
 
     Weights have unit gain, and the last layer is scaled so that a decoded photo's latent has the spread of a picture.
     Random layers mix far regions of a picture more than trained ones do (GroupNorm's statistics and the attention of
@@ -58,13 +68,8 @@ def flux_random(channels: int = 128, seed: int = 0) -> Any:
     """
     import comfy.sd
 
-    model = empty_flux(channels)
-    generator = torch.Generator().manual_seed(seed)
-    for name, weight in model.named_parameters():
-        if weight.ndim > 1:
-            weight.data.normal_(0, weight[0].numel() ** -0.5, generator=generator)
-        else:
-            weight.data.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+    model = empty_flux()
+    randomise(model, seed)
     sample = model.decode(small().encode(photo(256)).float())
     last = model.decoder.conv_out
     last.weight.data.mul_(SPREAD / sample.std())

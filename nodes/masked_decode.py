@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..hilo_core import HiLoError
 from ..hilo_core.composite import composite
-from ..hilo_core.decode import Frame, decode_windows, edit_windows
+from ..hilo_core.decode import Frame, Window, decode_windows, edit_windows
+from ..hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers
 from ..hilo_core.mask import check_mask
 from .common import CATEGORY, advanced, check_image, same_size, show_on_node
 
@@ -86,14 +87,14 @@ class HiLoMaskedDecode(io.ComfyNode):
         batch, (height, width), (rows, columns) = latent.shape[0], original.shape[1:3], latent.shape[-2:]
         original, mask = _for_batch(original, batch, "images"), _for_batch(mask.to(original.device), batch, "masks")
         frame = Frame.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
-        windows = edit_windows(frame.used(mask, feather), margin)
-        if not windows:
+        used = frame.used(mask, feather)
+        if not used.any():
             return cls._result(original.clone(), EMPTY)
-        decoded, share = decode_windows(vae.decode, latent, frame, windows, margin, original)
+        windows, decoded, share, note = _decode(vae, latent, frame, used, margin, original)
         regions = [frame.pixels(window) for window in windows]
         out, drift = composite(original, decoded, share, mask, regions, feather, match_colour)
         part = sum(window.area for window in windows) / (rows * columns)
-        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded")
+        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded{note if part < 1 else ''}")
 
     @classmethod
     def _result(cls, image: Tensor, text: str) -> io.NodeOutput:
@@ -101,6 +102,24 @@ class HiLoMaskedDecode(io.ComfyNode):
         _log.info("%s: %s", cls.__name__, text)
         show_on_node(cls, text)
         return io.NodeOutput(image, text)
+
+
+def _decode(
+    vae: Any, latent: Tensor, frame: Frame, used: Tensor, margin: int, like: Tensor
+) -> tuple[list[Window], Tensor, Tensor, str]:
+    """(windows, picture, its share, what to say of the method); see `decode_windows`."""
+    decoder, note = getattr(getattr(vae, "first_stage_model", None), "decoder", None), ""
+    if global_layers(decoder) is not None:
+        windows = edit_windows(used, min(margin, REACH), full_from=0.5)
+        try:
+            if len(windows) > 1 or windows[0].area < used.numel():
+                whole = WindowDecoder(vae.decode, decoder, latent)
+                return windows, *decode_windows(whole, frame, windows, min(margin, REACH), like), ""
+        except UnfitDecoder as reason:
+            note = f"; colours may differ from a full decode: {reason}"
+            _log.warning("HiLoMaskedDecode: plain windows, %s", reason)
+    windows = edit_windows(used, margin)
+    return windows, *decode_windows(lambda w: vae.decode(w.of(latent)), frame, windows, margin, like), note
 
 
 def _check_latent(latent: Tensor) -> Tensor:

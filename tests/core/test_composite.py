@@ -59,13 +59,13 @@ def test_windows_join_to_the_full_decode():
     frame, like = Frame(64, 72, 4, 1, 2), torch.zeros(2, 259, 292, 3)
     windows = edit_windows(used, 4, full_from=2)
     assert len(windows) > 1
-    picture, share = decode_windows(smooth_decoder, latent, frame, windows, 4, like)
+    picture, share = decode_windows(lambda w: smooth_decoder(w.of(latent)), frame, windows, 4, like)
     full = torch.zeros_like(like)
     full[:, 1 : 1 + 256, 2 : 2 + 288] = smooth_decoder(latent)
     inside = (share > 0)[None, ..., None].expand_as(full)
     assert (picture - full)[inside].abs().max().item() < 1e-5
     assert not bool(picture[~inside].any())
-    whole, _ = decode_windows(smooth_decoder, latent, frame, [Window(0, 64, 0, 72)], 4, like)
+    whole, _ = decode_windows(lambda w: smooth_decoder(w.of(latent)), frame, [Window(0, 64, 0, 72)], 4, like)
     assert torch.equal(whole, full)
 
 
@@ -73,8 +73,8 @@ def test_a_decode_with_nan_is_a_message():
     frame = Frame(8, 8, 4, 0, 0)
     with pytest.raises(HiLoError, match="--fp32-vae"):
         decode_windows(
-            lambda z: smooth_decoder(z) * math.nan,
-            torch.randn(1, 3, 8, 8), frame, [Window(0, 8, 0, 8)], 2, torch.zeros(1, 32, 32, 3),
+            lambda w: smooth_decoder(w.of(torch.ones(1, 3, 8, 8))) * math.nan,
+            frame, [Window(0, 8, 0, 8)], 2, torch.zeros(1, 32, 32, 3),
         )  # fmt: skip
 
 

@@ -1,0 +1,151 @@
+"""Windows of a decoder with GroupNorm and attention, on the host's own class: a narrow one with random weights."""
+
+from __future__ import annotations
+
+import comfy.sd
+import pytest
+import torch
+import torch.nn.functional as F
+from comfy.ldm.models.autoencoder import AutoencoderKL
+from torch import nn
+
+from hilo_core.decode import Window
+from hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, normalised, sample_places, tile_weights
+from lab.vaes import FLUX, photo, randomise, small
+from tools.pack import load_pack
+
+CONFIG = {"params": {"ddconfig": {**FLUX, "ch": 32}, "embed_dim": 16}}
+WINDOW = Window(8, 20, 0, 12)  # at the picture's left edge
+
+
+@pytest.fixture(scope="module")
+def vae():
+    model = AutoencoderKL(**CONFIG["params"])
+    randomise(model)
+    model.decoder.conv_out.weight.data.mul_(0.3)
+    return comfy.sd.VAE(sd=model.state_dict(), config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def latent():
+    return small().encode(photo(256))
+
+
+@pytest.fixture(scope="module")
+def full(vae, latent):
+    return vae.decode(latent)
+
+
+def inside(picture):
+    """The part of the window's picture that has its context, or the same part of the whole picture."""
+    if picture.shape[1] == 256:
+        picture = picture[:, 8 * WINDOW.top : 8 * WINDOW.bottom, : 8 * WINDOW.right]
+    return picture[:, 8 * REACH : -8 * REACH, : -8 * REACH]
+
+
+def hooks(vae):
+    return sum(len(m._forward_hooks) for m in vae.first_stage_model.modules())
+
+
+def true_statistics(vae, latent):
+    """Of each GroupNorm of the decoder, in a full decode."""
+    found = {}
+
+    def note(norm, args, out):
+        variance, mean = torch.var_mean(args[0].float().reshape(norm.num_groups, -1), 1, correction=0)
+        found[norm] = mean, variance
+
+    handles = [m.register_forward_hook(note) for m in global_layers(vae.first_stage_model.decoder)[1]]
+    vae.decode(latent)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def test_with_the_true_statistics_a_window_is_the_full_decode(vae, latent, full):
+    """So whatever differs comes from the estimate; attention and the picture's edge are exact."""
+    known = true_statistics(vae, latent)
+
+    class Known(WindowDecoder):
+        def _estimate(self, features):
+            return known
+
+    window = Known(vae.decode, vae.first_stage_model.decoder, latent)(WINDOW)
+    assert 255 * (inside(window) - inside(full)).abs().max().item() < 1
+    assert hooks(vae) == 0
+
+
+def test_estimated_statistics_are_nearer_than_the_windows_own(vae, latent, full):
+    """Even here, where the picture is small and a group is one channel: both are hard cases."""
+    decoder = WindowDecoder(vae.decode, vae.first_stage_model.decoder, latent)
+    windows, error = [Window(y, y + 12, x, x + 12) for y in (0, 20) for x in (0, 20)], torch.zeros(2)
+    for w in windows:
+        wanted = full[:, 8 * w.top : 8 * w.bottom, 8 * w.left : 8 * w.right]
+        for k, picture in enumerate((decoder(w), vae.decode(w.of(latent)))):
+            error[k] += (picture - wanted)[:, 32:64, 32:64].abs().mean()
+    assert error[0] < 0.75 * error[1]
+    assert hooks(vae) == 0
+
+
+def test_batch(vae, latent):
+    two = torch.cat([latent.flip(-1), latent])
+    decoder = vae.first_stage_model.decoder
+    both, one = (WindowDecoder(vae.decode, decoder, z)(WINDOW) for z in (two, latent))
+    assert torch.allclose(both[1:], one, atol=1e-5)
+
+
+def test_a_host_that_decodes_in_parts_gets_plain_windows(vae, latent, full, run_log):
+    class Parts:
+        first_stage_model = vae.first_stage_model
+        spacial_compression_decode = staticmethod(vae.spacial_compression_decode)
+
+        def decode(self, z):
+            return torch.cat([vae.decode(part) for part in z.split(4)])
+
+    mask = torch.zeros(1, 256, 256)
+    mask[:, 100:140, 30:70] = 1
+    node = load_pack("nodes.masked_decode").HiLoMaskedDecode
+    out, text = node.execute(Parts(), {"samples": latent}, photo(256), mask, feather=0).args
+    assert "colours may differ from a full decode: the host decoded in parts" in text and "in parts" in run_log()[0]
+    assert torch.equal(out[mask == 0], photo(256)[mask == 0]) and hooks(vae) == 0
+    _, text = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
+    assert "colours may differ" not in text and "of the latent decoded" in text
+
+
+def test_other_structures_are_not_taken(vae):
+    assert global_layers(None) is None and global_layers(nn.Sequential(nn.Conv2d(3, 3, 1))) is None
+    assert global_layers(getattr(small().first_stage_model, "decoder", None)) is None
+    cut, norms = global_layers(vae.first_stage_model.decoder)
+    assert cut is vae.first_stage_model.decoder.up[3].block[2] and len(norms) == 3 * 2 * 3 + 1
+    with pytest.raises(UnfitDecoder, match="not known"):
+        WindowDecoder(vae.decode, nn.Identity(), torch.zeros(1, 16, 32, 32))
+
+
+def test_normalised_by_its_own_statistics_is_group_norm():
+    norm, x = nn.GroupNorm(4, 8), torch.randn(1, 8, 5, 6)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    variance, mean = torch.var_mean(x.reshape(4, -1), 1, correction=0)
+    wanted = F.group_norm(x, 4, norm.weight, norm.bias, norm.eps)
+    assert torch.allclose(normalised(x, norm, mean, variance), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(32, 32), (33, 100), (100, 33), (256, 256), (17, 512)])
+def test_tiles_lie_within_and_cost_little(rows, columns):
+    places = sample_places(rows, columns, 2, 1)
+    assert all(0 <= y <= rows - 4 and 0 <= x <= columns - 4 for y, x in places)
+    assert 9 <= len(places) and len(places) * 16 <= max(0.12 * rows * columns, 20 * 16)
+
+
+def test_too_small_a_picture_is_refused():
+    with pytest.raises(UnfitDecoder, match="too small"):
+        sample_places(16, 16, 2, 1)
+
+
+def test_weights_bring_the_mean_near():
+    tiles = torch.randn(60, 10, generator=torch.Generator().manual_seed(0))
+    whole = tiles.mean(0) + 0.2
+    weights = tile_weights(tiles, whole)
+    assert weights.sum().item() == pytest.approx(1, abs=1e-5)
+    assert (weights @ tiles - whole).norm() < 0.5 * (tiles.mean(0) - whole).norm()
+    assert torch.allclose(tile_weights(tiles, tiles.mean(0)), torch.full((60,), 1 / 60), atol=1e-5)
