@@ -35,8 +35,10 @@ class Watched:
     def decode(self, latent: Tensor) -> Tensor:
         """The host's decode."""
         need = self._vae.memory_used_decode(latent.shape, self._vae.vae_dtype) / 2**30
-        self.largest, self.latent_pixels = max(self.largest, need), self.latent_pixels + latent[0, 0].numel()
-        return self._vae.decode(latent)
+        self.largest = max(self.largest, need)
+        picture: Tensor = self._vae.decode(latent)  # ends early where only the decoder's first layers are wanted
+        self.latent_pixels += latent[:, 0].numel()
+        return picture
 
 
 def measured(vae: Any, work: Callable[[Any], Tensor]) -> tuple[float, float, float, Tensor]:
