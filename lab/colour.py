@@ -19,8 +19,8 @@ from scipy.sparse import linalg
 from torch import Tensor
 
 from hilo_core.colour import fit, helpful, to_oklab
+from hilo_core.composite import RING, distance
 from lab.bench_cpu import RATIOS, mask_of
-from lab.metrics import RING, border_jump, ring_of
 from lab.vaes import small
 from tools import host
 
@@ -48,6 +48,12 @@ DRIFTS: dict[str, Callable[[Tensor], Tensor]] = {
     "gamma": lambda x: x.clamp(0, 1) ** 1.12,
     "slope across the picture": lambda x: x + 0.04 * _slope(),
 }
+
+
+def ring_of(mask: Tensor) -> Tensor:
+    """(H, W) bool: the pixels around the edit that the node looks at."""
+    far = distance(mask[None].float(), slice(0, SIDE), slice(0, SIDE), RING)[0]
+    return (far > 0) & (far <= RING)
 
 
 def nothing(decoded: Tensor, original: Tensor, mask: Tensor) -> Tensor:
@@ -125,6 +131,8 @@ METHODS: dict[str, Correction] = {
 
 def scores(out: Tensor, target: Tensor, original: Tensor, mask: Tensor) -> tuple[float, float]:
     """(mean difference inside in Oklab, times 100; step across the border relative to the target's)."""
+    from lab.metrics import border_jump  # after the host is on the path
+
     error = 100 * (to_oklab(out) - to_oklab(target)).square().sum(-1).sqrt()[mask].mean().item()
     pasted, wanted = (torch.where(mask[..., None], p.clamp(0, 1), original) for p in (out, target))
     jumps = [border_jump(p.permute(2, 0, 1)[None], mask) for p in (pasted, wanted)]
