@@ -24,8 +24,8 @@ from lab.bench_cpu import RATIOS, mask_of
 from lab.vaes import small
 from tools import host
 
-SIDE = 512
-PHOTOS = ("demo", "brick", "coffee", "rocket")
+SIDE = 256
+PHOTOS = ("demo", "coffee")
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -135,7 +135,7 @@ def scores(out: Tensor, target: Tensor, original: Tensor, mask: Tensor) -> tuple
 
     error = 100 * (to_oklab(out) - to_oklab(target)).square().sum(-1).sqrt()[mask].mean().item()
     pasted, wanted = (torch.where(mask[..., None], p.clamp(0, 1), original) for p in (out, target))
-    jumps = [border_jump(p.permute(2, 0, 1)[None], mask) for p in (pasted, wanted)]
+    jumps = [border_jump(p.permute(2, 0, 1)[None], mask).item() for p in (pasted, wanted)]
     return error, jumps[0] / max(jumps[1], 1e-6)
 
 
