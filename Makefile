@@ -20,7 +20,8 @@ demo: setup
 	@$(VENV) -m tools.demo
 
 test: setup lint
-	@$(VENV) -m pytest
+	@$(VENV) -m pytest tests/core --cov --cov-report=term
+	@$(VENV) -m pytest --ignore=tests/core
 
 bench: setup
 	@$(VENV) -m lab.bench_cpu
