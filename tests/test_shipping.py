@@ -1,0 +1,63 @@
+"""What the registry ships is small and works by itself, without the folders that `.comfyignore` leaves out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tools import host
+
+MOST = 2 * 2**20  # bytes
+SMOKE = """
+import asyncio, importlib.util, sys
+sys.path.insert(0, {root!r})
+from tools import host
+host.prepare()
+import torch
+spec = importlib.util.spec_from_file_location("shipped", {init!r}, submodule_search_locations=[{folder!r}])
+pack = sys.modules["shipped"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+nodes = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
+dilate = next(node for node in nodes if node.define_schema().node_id == "HiLoMaskDilate")
+mask = torch.zeros(1, 64, 64)
+mask[:, 24:40, 24:40] = 1
+values = {{i.id: i.default for i in dilate.define_schema().inputs if i.id != "mask"}}
+clean, dilated = dilate.execute(mask=mask, **values).args
+assert torch.equal(clean, mask) and dilated.sum() > mask.sum()
+assert not [name for name in sys.modules if name.split(".")[0] == "lab"]
+print(len(nodes))
+"""
+
+
+def shipped() -> list[str]:
+    """Tracked files that `.comfyignore` does not name."""
+    ignored = tuple((host.ROOT / ".comfyignore").read_text(encoding="utf-8").split())
+    asked = subprocess.run(["git", "ls-files", "-z"], cwd=host.ROOT, capture_output=True, text=True, check=True)
+    return [name for name in asked.stdout.split("\0") if name and not name.startswith(ignored)]
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """The shipped files, alone in a folder."""
+    for name in shipped():
+        target = tmp_path / "hilo" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(host.ROOT / name, target)
+    return tmp_path / "hilo"
+
+
+def test_what_ships_is_small():
+    names = shipped()
+    assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md", "requirements.txt"} <= set(names)
+    assert not [name for name in names if name.endswith((".safetensors", ".pt", ".ckpt"))]
+    assert sum((host.ROOT / name).stat().st_size for name in names) < MOST
+
+
+def test_what_ships_works_alone(pack):
+    script = SMOKE.format(root=str(host.ROOT), init=str(pack / "__init__.py"), folder=str(pack))
+    asked = subprocess.run([sys.executable, "-c", script], cwd=pack, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr[-2000:]
+    assert int(asked.stdout.splitlines()[-1]) == 5
