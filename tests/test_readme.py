@@ -44,6 +44,18 @@ def test_local_links_exist(target):
     assert (host.ROOT / target).exists()
 
 
+def test_troubleshooting_quotes_real_messages():
+    """Every message of the table stands in the code, where '...' stands for a value."""
+    sources = [*(host.ROOT / "hilo_core").rglob("*.py"), *(host.ROOT / "nodes").rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    table = TEXT.split("| message | what to do |")[1].split("\n\n")[0]
+    messages = re.findall(r"^\| ([^|-][^|]*?) \|", table, re.MULTILINE)
+    assert len(messages) >= 6
+    for message in messages:
+        for part in message.removeprefix("dense run: ").split("..."):
+            assert part.strip() in code, message
+
+
 def test_claims_hold():
     """The goals of the paper, on the demo model."""
     found = readme.result("bench_cpu")["speedup"]["1024"]
