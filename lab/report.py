@@ -35,12 +35,13 @@ def main_table(name: str = "evaluate") -> str:
     for row in _rows(name):
         if row["scheme"] != "dense":
             speed = f"{row['speed']:.2f}x" if row["speed"] else "-"
-            lines.append([row["scheme"], f"{row['ratio']} %", speed, _change(row["psnr_truth_change"], 2),
+            lines.append([row["scheme"], f"{row['ratio']} %", f"{row['count']}", speed,
+                          _change(row["psnr_truth_change"], 2),
                           _change(row["ssim_truth_change"], 4), _ratio(row["sharpness"]), _ratio(row["border"]),
                           f"{row['psnr_dense']:.1f}", f"{row['ssim_dense']:.3f}",
                           f"{row['haarpsi_dense']:.3f}"])  # fmt: skip
-    head = ["scheme", "mask", "predicted speed", "PSNR to truth, change (dB)", "SSIM to truth, change", "sharpness",
-            "border jump", "PSNR to dense", "SSIM to dense", "HaarPSI to dense"]  # fmt: skip
+    head = ["scheme", "mask", "fills", "predicted speed", "PSNR to truth, change (dB)", "SSIM to truth, change",
+            "sharpness", "border jump", "PSNR to dense", "SSIM to dense", "HaarPSI to dense"]  # fmt: skip
     facts = result(name)
     note = f" {facts['note']}" if "note" in facts else ""
     runs = "; ".join(f"{side} px, {steps} steps, seed {seed}" for side, steps, seed in facts["runs"])
@@ -134,6 +135,27 @@ def attention_table() -> str:
     return markdown(["tokens (with bias)", *(f"{w}, ms" for w in ways)], lines) + source(facts)
 
 
+def decode_table() -> str:
+    """Masked decode against a full one."""
+    facts = result("bench_decode")
+    lines = [[r["vae"], f"{r['side']} px", f"{r['ratio']} %", f"{r['speedup']:.2f}x", f"{r['memory']:.2f}",
+              f"{r['mean']:.2f}", f"{r['p999']:.1f}"] for r in facts["summary"]]  # fmt: skip
+    head = ["VAE", "canvas", "mask", "full time / masked time", "peak memory over a full decode's",
+            "difference in the edit, mean /255", "99.9th percentile"]  # fmt: skip
+    return markdown(head, lines) + source(facts, " Medians over two mask shapes, the worst difference.")
+
+
+def colour_table() -> str:
+    """Colour corrections by the drift that they meet."""
+    facts = result("colour")
+    methods = list(dict.fromkeys(r["method"] for r in facts["rows"]))
+    by_drift: dict[str, dict[str, float]] = {}
+    for row in facts["rows"]:
+        by_drift.setdefault(row["drift"], {})[row["method"]] = row["error"]
+    lines = [[drift, *(f"{found[m]:.2f}" for m in methods)] for drift, found in by_drift.items()]
+    return markdown(["drift", *methods], lines) + source(facts, f" {facts['error']}; {facts['pictures']} pictures.")
+
+
 def worst_table() -> str:
     """The runs of `balanced` that lost most."""
     lines = [[r["picture"], f"{r['ratio']} %", f"{r['loss']:.2f}", f"{r['psnr_dense']:.1f}"]
@@ -144,7 +166,7 @@ def worst_table() -> str:
 TABLES = {
     "models": models_table, "main": main_table, "cross": cross_table,
     "perceptual": perceptual_table, "goals": goals_table, "map": map_table, "attention": attention_table,
-    "worst": worst_table,
+    "worst": worst_table, "decode": decode_table, "colour": colour_table,
 }  # fmt: skip
 
 

@@ -29,15 +29,8 @@ def kontext(g: Example) -> None:
     )
     negative = g.add("ConditioningZeroOut", (780, 365), size=(315, 40), conditioning=(text, "CONDITIONING"))
     patch = g.patch((model, "MODEL"))
-    samples = g.sample(
-        (patch, "model"),
-        (positive, "CONDITIONING"),
-        (negative, "CONDITIONING"),
-        latent,
-        steps=20,
-        cfg=1.0,
-        scheduler="simple",
-    )
+    conds = (positive, "CONDITIONING"), (negative, "CONDITIONING")
+    samples = g.sample((patch, "model"), *conds, latent, steps=20, cfg=1.0, scheduler="simple")
     g.result(samples, (vae, "VAE"), image, mask, "hilo_kontext", match_colour=True)
     g.explain(
         "FLUX.1 Kontext masked edit",

@@ -22,7 +22,7 @@ def demo(g: Example) -> None:
     )
     cond = g.add("InpaintModelConditioning", (800, 360), size=(315, 140), positive=(model, "conditioning"), negative=(model, "conditioning"),
                  vae=(vae, "VAE"), pixels=(photo, "IMAGE"), mask=(hole, "MASK"))  # fmt: skip
-    patch = g.patch((model, "model"))
+    patch = g.patch((model, "model"), plan=(select, "plan"))
     samples = g.sample(
         (patch, "model"), (cond, "positive"), (cond, "negative"), (cond, "latent"), steps=8, cfg=1.0, scheduler="simple"
     )
@@ -31,8 +31,8 @@ def demo(g: Example) -> None:
     report = g.add("HiLoReport", (1160, 720), size=(315, 60), model=(patch, "model"), samples=samples)
     g.add("PreviewAny", (1540, 760), title="report", size=(400, 160), source=(report, "text"))
     g.explain("HiLo-Token demo", "The small model in this repository (it has no text encoder) removes a dandelion from a photo.\n\n"
-              "The map on *HiLo Token Select* follows its settings at once. The badge on *HiLo Model Patch* is the measured gain of the "
-              "last run. Set **preset** there to `off` for the dense result with the same seed, or to `quality` or `fast`.")  # fmt: skip
+              "The map on *HiLo Token Select* follows its settings at once, and the run takes them: try **preset** `quality` or `fast` there. "
+              "The badge on *HiLo Model Patch* is the measured gain of the last run; with its **preset** on `off` the same seed gives the dense result.")  # fmt: skip
 
 
 def _fill(
@@ -75,15 +75,8 @@ def removal(g: Example) -> None:
     image, mask = (photo, "IMAGE"), (grown, "dilated")
     cond, model, vae = _fill(g, photo, image, mask, "empty background, nothing there")
     patch = g.patch(model)
-    samples = g.sample(
-        (patch, "model"),
-        (cond, "positive"),
-        (cond, "negative"),
-        (cond, "latent"),
-        steps=20,
-        cfg=1.0,
-        scheduler="normal",
-    )
+    conds = (cond, "positive"), (cond, "negative"), (cond, "latent")
+    samples = g.sample((patch, "model"), *conds, steps=20, cfg=1.0, scheduler="normal")
     g.result(samples, (vae, "VAE"), image, mask, "hilo_removal", feather=12, match_colour=True)
     g.explain("Object removal", "Paint roughly over the object, its shadow too. *HiLo Mask Dilate* drops stray strokes and grows the mask; "
               "the prompt says what is behind. " + MASK_HINT)  # fmt: skip
@@ -102,15 +95,8 @@ def fill_outpaint(g: Example) -> None:
     image, mask = (padded, "IMAGE"), (padded, "MASK")
     cond, model, vae = _fill(g, photo, image, mask, "beautiful scenery")
     patch = g.patch(model, preset="quality")
-    samples = g.sample(
-        (patch, "model"),
-        (cond, "positive"),
-        (cond, "negative"),
-        (cond, "latent"),
-        steps=20,
-        cfg=1.0,
-        scheduler="normal",
-    )
+    conds = (cond, "positive"), (cond, "negative"), (cond, "latent")
+    samples = g.sample((patch, "model"), *conds, steps=20, cfg=1.0, scheduler="normal")
     g.result(samples, (vae, "VAE"), image, mask, "hilo_outpaint", feather=24)
     g.explain("FLUX.1 Fill outpaint", "Extends the picture to the left and right. The wider the new border beside the picture, the smaller the "
               "gain; above nine tenths of all tokens the run is dense and the badge says so.")  # fmt: skip

@@ -15,16 +15,8 @@ def flux_dev(g: Example) -> None:
     soft = g.add("DifferentialDiffusion", (400, 440), size=(315, 60), model=(model, "MODEL"))
     latent = g.masked_latent(image, mask, (vae, "VAE"))
     patch = g.patch((soft, "MODEL"))
-    samples = g.sample(
-        (patch, "model"),
-        (positive, "CONDITIONING"),
-        (negative, "CONDITIONING"),
-        latent,
-        steps=20,
-        cfg=1.0,
-        scheduler="simple",
-        denoise=0.85,
-    )
+    conds = (positive, "CONDITIONING"), (negative, "CONDITIONING")
+    samples = g.sample((patch, "model"), *conds, latent, steps=20, cfg=1.0, scheduler="simple", denoise=0.85)
     g.result(samples, (vae, "VAE"), image, mask, "hilo_flux_dev")
     g.explain("FLUX.1 dev with a noise mask", "Repaints the masked area with a model that was not made for inpainting. **denoise** says how far it "
               "may go from what was there. " + MASK_HINT)  # fmt: skip
@@ -87,16 +79,8 @@ def sd35(g: Example) -> None:
     soft = g.add("DifferentialDiffusion", (400, 200), size=(315, 60), model=(model, "MODEL"))
     latent = g.masked_latent(image, mask, (model, "VAE"))
     patch = g.patch((soft, "MODEL"))
-    samples = g.sample(
-        (patch, "model"),
-        (positive, "CONDITIONING"),
-        (negative, "CONDITIONING"),
-        latent,
-        steps=20,
-        cfg=4.0,
-        scheduler="sgm_uniform",
-        denoise=0.85,
-    )
+    conds = (positive, "CONDITIONING"), (negative, "CONDITIONING")
+    samples = g.sample((patch, "model"), *conds, latent, steps=20, cfg=4.0, scheduler="sgm_uniform", denoise=0.85)
     g.result(samples, (model, "VAE"), image, mask, "hilo_sd35")
     g.explain(
         "SD3.5 inpaint",
