@@ -21,7 +21,7 @@ def main() -> None:
     for name, (shot, box, width) in PICTURES.items():
         cut = Image.open(SHOTS / f"{shot}.png").convert("RGB").crop(box)
         small = cut.resize((width, round(cut.height * width / cut.width)), Image.Resampling.LANCZOS)
-        small.save(DOCS / name, quality=72, optimize=True)
+        small.save(DOCS / name, quality=66, optimize=True)
         sys.stdout.write(f"{name} {(DOCS / name).stat().st_size // 1024} KB\n")
     for name in HELP_PAGES:
         page = Image.open(SHOTS / f"help_{name}.png").convert("RGB")
