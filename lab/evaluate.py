@@ -12,7 +12,7 @@ import logging
 import multiprocessing
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Extent:
     tuned: str = ""  # weights of the model that was fine-tuned on strips
     lora: str = ""
     deadline: float = float("inf")  # time.time() after which no other picture is begun
+    done: frozenset[tuple[Any, ...]] = frozenset()  # what earlier calls have recorded, see `summaries.key`
 
 
 def mask_of(number: int, at: int, side: int) -> np.ndarray:
@@ -144,14 +145,21 @@ def evaluate(extent: Extent, part: int = 0, parts: int = 1) -> list[dict[str, An
             if time.time() > extent.deadline:
                 continue
             where = {"picture": name, "number": number, "side": side, "ratio": ratio, "steps": steps}
+            rows = {s: [r for k in seeds if summaries.key(r := {"scheme": s, **where, "seed": k}) not in extent.done]
+                    for s in bench.schemes}  # fmt: skip
+            if not any(rows.values()):
+                continue
             job = bench.job(where | {"seeds": seeds}, array)
             truth, mask = job.pixels.movedim(-1, 1).to(host.device()), job.mask.to(host.device())
             reference, dense_time = bench.fill("dense", job)
-            for scheme in bench.schemes:
+            for scheme, wanted in rows.items():
+                if not wanted:
+                    continue
                 out, took = (reference, dense_time) if scheme == "dense" else bench.fill(scheme, job)
-                for seed, mine, its in zip(seeds, out.split(1), reference.split(1), strict=True):
+                for row in wanted:
+                    mine, its = (pictures_of[seeds.index(row["seed"])][None] for pictures_of in (out, reference))
                     figures = compare(mine, its, truth, mask, full=not extent.map)
-                    records.append({"scheme": scheme, **where, "seed": seed, "cost": took / dense_time, **figures})
+                    records.append({**row, "cost": took / dense_time, **figures, "commit": host.commit()})
     return records
 
 
@@ -176,6 +184,12 @@ def collect(extent: Extent, jobs: int) -> list[dict[str, Any]]:
         return [r for part in pool.imap(_shard, [(extent, i, jobs) for i in range(jobs)]) for r in part]
 
 
+def chosen(records: list[dict[str, Any]], extent: Extent) -> list[dict[str, Any]]:
+    """Those of the extent's runs and schemes."""
+    schemes = {"dense", *extent.only} if extent.only else {r["scheme"] for r in records}
+    return [r for r in records if r["scheme"] in schemes and (r["side"], r["steps"], r["seed"]) in extent.runs]
+
+
 def main() -> None:
     """Run, print, store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,6 +205,7 @@ def main() -> None:
     parser.add_argument("--lora", default="", help="LoRA of lab.train_strips")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no other picture after so many")
     parser.add_argument("--name", default="", help="of the result file")
+    parser.add_argument("--records", type=Path, help="file of single records: those in it are not made again")
     options = parser.parse_args()
     runs = tuple(tuple(int(v) for v in run.split(",")) for run in options.runs)
     extent = Extent(
@@ -200,12 +215,17 @@ def main() -> None:
     if options.quick:
         extent = Extent(2, ((512, 8, 0),), options.cache, options.map, tuple(options.schemes))
     prepare()
-    records = collect(extent, options.jobs)
+    stored = summaries.load(options.records) if options.records else []
+    extent = replace(extent, done=frozenset(map(summaries.key, stored)))
+    made = collect(extent, options.jobs)
+    if options.records:
+        summaries.append(options.records, made)
+    records = chosen(stored + made, extent)
     name = options.name or ("evaluate_map" if options.map else "evaluate") + ("_quick" if options.quick else "")
     facts = {
         "command": " ".join(["python -m lab.evaluate", *sys.argv[1:]]),
         "device": host.describe(),
-        "commit": host.commit(),
+        "commit": ", ".join(dict.fromkeys(r["commit"] for r in records)),
         "pictures": len({r["picture"] for r in records}),
         "records": len(records),
         "runs": [list(run) for run in extent.runs],

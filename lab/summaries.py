@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,22 @@ COLUMNS = ("psnr_dense", "ssim_dense", "haarpsi_dense", "psnr_truth", "ssim_trut
 MEANS = (*COLUMNS, "ring_psnr_dense", "gmsd_dense", "fsim_dense", "ms_ssim_dense", "gmsd_truth", "haarpsi_truth",
          "fsim_truth", "ms_ssim_truth")  # fmt: skip
 KEY = ("picture", "side", "ratio", "steps", "seed")
+
+
+def key(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells records apart."""
+    return record["scheme"], *(record[k] for k in KEY)
+
+
+def load(file: Path) -> list[dict[str, Any]]:
+    """The records of a file, one JSON object a line; none if it is not there yet."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def append(file: Path, records: list[dict[str, Any]]) -> None:
+    """Add records to a file."""
+    with file.open("a") as out:
+        out.writelines(json.dumps(record) + "\n" for record in records)
 
 
 def interval(values: list[float], below: list[float] | None = None, draws: int = 2000) -> tuple[float, float, float]:

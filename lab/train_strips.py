@@ -115,6 +115,7 @@ class Strips:
                 known = Known(clean.expand(b, -1, -1, -1), clean, grid, plan, None, {})
                 run = Run(self.student, self.family, self.positions, known, noise, [1.0, 0.0], [False],
                           chosen.bias, 0, Stopwatch(torch.device("cpu")))  # fmt: skip
+                run.calls[()] = int(torch.randint(len(run.maps), ()))  # any turn may come next
                 got = run.call(self.student._apply_model, call)
         weight = F.max_pool2d(mask[:, None], 8)
         return (((got - wanted).float() / s).square() * weight).sum() / (weight.sum() * b * clean.shape[1])
@@ -171,7 +172,7 @@ def main() -> None:
             )
     out = options.out or (LORA if options.rank else options.cache / "dit_strips.safetensors")
     strips.export(out)
-    facts = {"command": f"python -m lab.train_strips --minutes {options.minutes:g} --rank {options.rank}",
+    facts = {"command": f"python -m lab.train_strips --minutes {options.minutes:g} --rank {options.rank} --rate {rate:g}",
              "device": host.describe(), "commit": host.commit(), "steps": step, "rank": options.rank,
              "loss_first_100": float(torch.stack(losses[:100]).mean()),
              "loss_last_100": float(torch.stack(losses[-100:]).mean())}  # fmt: skip
