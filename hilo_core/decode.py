@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import HiLoError
+from .errors import HiLoError, all_finite
 
 CUTS = 6  # places along each side of the edits where a window may be cut in two
 OVERHEAD = 256  # latent pixels that one more call of the decoder is worth
@@ -35,6 +35,10 @@ class Window:
     def of(self, latent: Tensor) -> Tensor:
         """Its part of a latent (..., h, w)."""
         return latent[..., self.top : self.bottom, self.left : self.right]
+
+    def scaled(self, factor: int) -> Window:
+        """In pixels of a grid that is `factor` times as fine."""
+        return Window(factor * self.top, factor * self.bottom, factor * self.left, factor * self.right)
 
     def grown(self, margin: int, height: int, width: int) -> Window:
         """With a margin, within (height, width)."""
@@ -176,14 +180,15 @@ def decode_windows(
     the image that the latent belongs to. Where the share is 0 nothing was decoded with enough context and the picture
     is 0. HiLoError if a decode is not finite.
     """
-    picture, share = torch.zeros_like(like), like.new_zeros(like.shape[1:3])
+    picture = torch.from_numpy(np.zeros(like.shape, np.float32)).to(like)  # NumPy's zeros cost nothing until touched
+    share = like.new_zeros(like.shape[1:3])
     counts = [taper(w, margin, frame).to(share) for w in windows]
     for window, count in zip(windows, counts, strict=True):
         share[frame.pixels(window)] += count
     for window, count in zip(windows, counts, strict=True):
         y, x = frame.pixels(window)
         part = decode(window).reshape(like.shape[0], *count.shape, -1)[..., :3].to(picture)
-        if not torch.isfinite(part).all():
+        if not all_finite(part):
             raise HiLoError(
                 "The VAE gave NaN or infinite values. Start ComfyUI with --bf16-vae or --fp32-vae, or check the VAE."
             )

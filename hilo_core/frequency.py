@@ -6,11 +6,10 @@ standard deviation, so that a threshold means the same on a dark and on a bright
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import HiLoError
+from .errors import HiLoError, all_finite
 
 SCORES = ("spatial frequency", "laplacian", "dct", "haar")
 
@@ -27,7 +26,7 @@ def detail(picture: Tensor, rows: int, columns: int, score: str = "spatial frequ
     """
     if score not in _RESPONSES:
         raise HiLoError(f"Unknown detail score '{score}'. Use one of: {', '.join(SCORES)}.")
-    if not torch.isfinite(picture).all():
+    if not all_finite(picture):
         raise HiLoError("The picture has NaN or infinite values. Check the node that made it.")
     picture = picture.float()
     height, width = (

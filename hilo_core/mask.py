@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .errors import HiLoError
+from .errors import HiLoError, all_finite
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
@@ -21,7 +21,7 @@ def check_mask(mask: Tensor) -> Tensor:
         mask = mask[:, 0]
     if mask.ndim != 3 or 0 in mask.shape:
         raise HiLoError(f"The mask has shape {tuple(mask.shape)}; expected (batch, height, width).")
-    if not torch.isfinite(mask).all():
+    if not all_finite(mask):
         raise HiLoError("The mask has NaN or infinite values. Check the node that made it.")
     return mask.float().clamp(0, 1)
 

@@ -6,11 +6,11 @@ import inspect
 import sys
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..hilo_core import HiLoError
+from ..hilo_core.errors import all_finite
 from ..hilo_core.presets import PRESETS
 
 CATEGORY = "HiLo-Token"
@@ -44,7 +44,7 @@ def check_image(image: Tensor) -> Tensor:
     """(B, H, W, 3) from (B, H, W, 1, 3 or 4): grey is repeated, alpha is dropped. HiLoError on anything else."""
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise HiLoError(f"The image has shape {tuple(image.shape)}; expected (batch, height, width, 3).")
-    if not torch.isfinite(image).all():
+    if not all_finite(image):
         raise HiLoError("The image has NaN or infinite values. Check the node that made it.")
     return image.expand(*image.shape[:3], 3) if image.shape[-1] == 1 else image[..., :3]
 

@@ -113,7 +113,7 @@ def _decode(
         windows = edit_windows(used, min(margin, REACH), full_from=0.5)
         try:
             if len(windows) > 1 or windows[0].area < used.numel():
-                whole = WindowDecoder(vae.decode, decoder, latent)
+                whole = WindowDecoder(vae.decode, decoder, latent, windows)
                 return windows, *decode_windows(whole, frame, windows, min(margin, REACH), like), ""
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
