@@ -108,18 +108,25 @@ def _decode(
     vae: Any, latent: Tensor, frame: Frame, used: Tensor, margin: int, like: Tensor
 ) -> tuple[list[Window], Tensor, Tensor, str]:
     """(windows, picture, its share, what to say of the method); see `decode_windows`."""
+
+    def plain(window: Window) -> Tensor:
+        decoded: Tensor = vae.decode(window.of(latent))
+        return decoded
+
     decoder, note = getattr(getattr(vae, "first_stage_model", None), "decoder", None), ""
     if global_layers(decoder) is not None:
-        windows = edit_windows(used, min(margin, REACH), full_from=0.5)
+        reach = min(margin, REACH)
+        windows = edit_windows(used, reach, full_from=0.5)
+        if windows[0].area == used.numel():
+            return windows, *decode_windows(plain, frame, windows, reach, like), ""
         try:
-            if len(windows) > 1 or windows[0].area < used.numel():
-                whole = WindowDecoder(vae.decode, decoder, latent, windows)
-                return windows, *decode_windows(whole, frame, windows, min(margin, REACH), like), ""
+            whole = WindowDecoder(vae.decode, decoder, latent, windows)
+            return windows, *decode_windows(whole, frame, windows, reach, like), ""
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
             _log.warning("HiLoMaskedDecode: plain windows, %s", reason)
     windows = edit_windows(used, margin)
-    return windows, *decode_windows(lambda w: vae.decode(w.of(latent)), frame, windows, margin, like), note
+    return windows, *decode_windows(plain, frame, windows, margin, like), note
 
 
 def _check_latent(latent: Tensor) -> Tensor:

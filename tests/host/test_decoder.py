@@ -113,6 +113,15 @@ def test_a_host_that_decodes_in_parts_gets_plain_windows(vae, latent, full, run_
     assert "colours may differ" not in text and "of the latent decoded" in text
 
 
+def test_too_large_an_edit_is_decoded_whole(vae, latent, full):
+    """Not by plain windows, which would be a little cheaper and have colours of their own."""
+    mask = torch.zeros(1, 256, 256)
+    mask[:, :112] = 1
+    node = load_pack("nodes.masked_decode").HiLoMaskedDecode
+    out, _ = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
+    assert torch.allclose(out[:, :112], full[:, :112], atol=1e-6) and torch.equal(out[:, 112:], photo(256)[:, 112:])
+
+
 def test_other_structures_are_not_taken(vae):
     assert global_layers(None) is None and global_layers(nn.Sequential(nn.Conv2d(3, 3, 1))) is None
     assert global_layers(getattr(small().first_stage_model, "decoder", None)) is None
