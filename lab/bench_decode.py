@@ -131,7 +131,7 @@ def main() -> None:
         options.name,
         {
             "command": command, "device": host.describe(), "commit": host.commit(), "memory": memory,
-            "summary": summary(rows), "rows": rows,
+            "left_out": {"why": "", "rows": []}, "summary": summary(rows), "rows": rows,
         },
     )  # fmt: skip
 

@@ -77,14 +77,14 @@ def goals_table() -> str:
 def cross_table() -> str:
     """Presets and the yardsticks of equal time, by size and number of steps."""
     lines = []
-    for row in result("evaluate_cross")["rows"]:
-        if "side" in row and row["scheme"] != "dense":
-            lines.append([row["scheme"], f"{row['side']} px", f"{row['steps']}", f"{row['ratio']} %",
-                          f"{row['speed']:.2f}x", _change(row["psnr_truth_change"], 2),
-                          _change(row["ssim_truth_change"], 4), f"{row['sharpness'][0]:.3f}",
-                          f"{row['border'][0]:.3f}", f"{row['psnr_dense']:.1f}",
-                          f"{row['haarpsi_dense']:.3f}"])  # fmt: skip
-    head = ["scheme", "canvas", "steps", "mask", "predicted speed", "PSNR to truth, change (dB)",
+    rows = [row for row in result("evaluate_cross")["rows"] if "side" in row and row["scheme"] != "dense"]
+    for row in sorted(rows, key=lambda row: (row["ratio"], row["side"], row["steps"])):
+        lines.append([f"{row['ratio']} %", f"{row['side']} px", f"{row['steps']}", row["scheme"],
+                      f"{row['speed']:.2f}x", _change(row["psnr_truth_change"], 2),
+                      _change(row["ssim_truth_change"], 4), f"{row['sharpness'][0]:.3f}",
+                      f"{row['border'][0]:.3f}", f"{row['psnr_dense']:.1f}",
+                      f"{row['haarpsi_dense']:.3f}"])  # fmt: skip
+    head = ["mask", "canvas", "steps", "scheme", "predicted speed", "PSNR to truth, change (dB)",
             "SSIM to truth, change", "sharpness", "border jump", "PSNR to dense", "HaarPSI to dense"]  # fmt: skip
     facts = result("evaluate_cross")
     return markdown(head, lines) + source(facts, f" {facts['pictures']} pictures, {facts['records']} fills.")
@@ -142,7 +142,11 @@ def decode_table() -> str:
               f"{r['mean']:.2f}", f"{r['p999']:.1f}"] for r in facts["summary"]]  # fmt: skip
     head = ["VAE", "canvas", "mask", "full time / masked time", "peak memory over a full decode's",
             "difference in the edit, mean /255", "99.9th percentile"]  # fmt: skip
-    return markdown(head, lines) + source(facts, " Medians over two mask shapes, the worst difference.")
+    gone = facts["left_out"]
+    left_out = "".join(f" Left out: {r['side']} px, {r['ratio']} %, shape {r['shape']}, which {gone['why']}."
+                       for r in gone["rows"])  # fmt: skip
+    shapes = len({r["shape"] for r in facts["rows"]})
+    return markdown(head, lines) + source(facts, f" Medians over {shapes} mask shapes, the worst difference.{left_out}")
 
 
 def colour_table() -> str:

@@ -172,7 +172,8 @@ def main() -> None:
             )
     out = options.out or (LORA if options.rank else options.cache / "dit_strips.safetensors")
     strips.export(out)
-    facts = {"command": f"python -m lab.train_strips --minutes {options.minutes:g} --rank {options.rank} --rate {rate:g}",
+    settings = f"--minutes {options.minutes:g} --rank {options.rank} --rate {rate:g}"
+    facts = {"command": f"python -m lab.train_strips {settings}",
              "device": host.describe(), "commit": host.commit(), "steps": step, "rank": options.rank,
              "loss_first_100": float(torch.stack(losses[:100]).mean()),
              "loss_last_100": float(torch.stack(losses[-100:]).mean())}  # fmt: skip
