@@ -128,8 +128,8 @@ class Run:
         return self._protected(out, self.known.picture.to(out).reshape(-1, *out.shape[1:]))
 
     def _protected(self, out: Tensor, picture: Tensor) -> Tensor:
-        """The picture outside the edit where there is no denoise mask; else, and for other sizes, as it is."""
-        if self.editable is None or out.shape[-2:] != self.editable.shape:
+        """The picture outside the edit where there is no denoise mask; else, and for parts of the latent, as it is."""
+        if self.editable is None or out.shape[-2:] != self.editable.shape or out.shape[0] % picture.shape[0]:
             return out
         return torch.where(self.editable.to(out.device), out, self._repeat(picture, out))
 

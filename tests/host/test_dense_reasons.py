@@ -16,12 +16,14 @@ from comfy_extras.nodes_model_patch import DiffSynthCnetPatch
 
 import nodes as host_nodes
 from hilo_core.errors import HiLoError
+from hilo_core.grid import TokenGrid
 from hilo_core.host.compat import DENSE, FEATURES, REFUSED, WORKS, table
 from hilo_core.host.patch import Patch, patch_model
 
 from .cases import case, patcher
 from .conftest import BALANCED, FLUX, SIZE
 from .models import SMALL
+from .test_run import request_for
 from .test_weights import QWEN, Residuals
 
 WAN = next(s for s in SMALL if s.family == "Wan")
@@ -84,6 +86,27 @@ def test_context_windows(model, dense_with, dim, cfg):
     ).args[0]
     edit = case(FLUX, *SIZE, batch=4 if dim == 0 else 1)
     dense_with(windows, edit, "tiles" if dim else "context_windows", cfg=cfg, steps=3)
+
+
+def test_part_of_the_batch_with_a_plan_alone(model, run_log):
+    """A wrapper of another node that calls the model picture by picture; no noise mask protects the outside."""
+
+    def one_by_one(apply_model, args):
+        calls = zip(args["input"].split(1), args["timestep"].split(1), strict=True)
+        return torch.cat([apply_model(x, t, **{**args["c"], **_first(args["c"])}) for x, t in calls])
+
+    def _first(conds):
+        return {k: v[:1] for k, v in conds.items() if isinstance(v, torch.Tensor)}
+
+    clone = model.clone()
+    clone.set_model_unet_function_wrapper(one_by_one)
+    edit = case(FLUX, 32, 40, batch=2)
+    edit.mask = None
+    plan = request_for(32, 40)
+    out = edit.sample(patch_model(clone, Patch(BALANCED, plan)), steps=2)
+    assert "is not a multiple of the latent's" in run_log()[-1] and torch.isfinite(out).all()
+    outside = ~TokenGrid(32, 40, 2).pixels(plan.edit)
+    assert torch.equal(out[..., outside], edit.latent[..., outside])
 
 
 def test_redux(model, dense_with):
