@@ -41,7 +41,11 @@ class Positions(torch.nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("embedder"), name)
+            embedder = super().__getattr__("embedder")
+            found = getattr(embedder, name)
+            if name in vars(embedder) and callable(found):  # a function that others hung on it, to put it back later
+                raise
+            return found
 
     def forward(self, ids: Tensor) -> Any:
         """ids: (B, L, axes) positions -> whatever the model's embedder makes of them."""

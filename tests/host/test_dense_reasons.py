@@ -19,6 +19,7 @@ from hilo_core.errors import HiLoError
 from hilo_core.grid import TokenGrid
 from hilo_core.host.compat import DENSE, FEATURES, REFUSED, WORKS, table
 from hilo_core.host.patch import Patch, patch_model
+from hilo_core.host.positions import Positions
 
 from .cases import case, patcher
 from .conftest import BALANCED, FLUX, SIZE
@@ -107,6 +108,19 @@ def test_part_of_the_batch_with_a_plan_alone(model, run_log):
     assert "is not a multiple of the latent's" in run_log()[-1] and torch.isfinite(out).all()
     outside = ~TokenGrid(32, 40, 2).pixels(plan.edit)
     assert torch.equal(out[..., outside], edit.latent[..., outside])
+
+
+def test_a_trainer_hangs_its_forward_on_the_modules_and_takes_it_back(model):
+    """As the host's Train LoRA does, by attributes of every module below the network's."""
+    embedder = model.model.diffusion_model.pe_embedder
+    positions, forward = Positions(embedder), embedder.forward
+    embedder.org_forward, embedder.forward = forward, lambda ids: forward(ids)
+    try:
+        assert not hasattr(positions, "org_forward") and positions.axes_dim == embedder.axes_dim
+        ids = torch.rand(1, 5, 3)
+        assert torch.equal(positions(ids), forward(ids))
+    finally:
+        del embedder.org_forward, embedder.forward
 
 
 def test_redux(model, dense_with):
