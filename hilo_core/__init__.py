@@ -10,6 +10,10 @@ Pure functions on tensors; nothing here imports ComfyUI (that is `hilo_core.host
 `strip`      a picture of chosen tokens only, and the way back
 `bias`       the attention bias that keeps the softmax mass of what was dropped
 `decode`     windows around the edit, for the VAE
+`decoder`    a VAE's decoder on such a window, with what it takes from the whole picture
+`tiles`      how it gets the whole picture's statistics from a few tiles
+`composite`  the decoded windows put into the original, which stays as it is elsewhere
+`colour`     the new colours matched to the original's around the edit
 `drift`      how far the decoded picture is from the original outside the edit
 `schedule`   which steps run dense
 `cost`       what a plan saves

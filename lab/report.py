@@ -13,6 +13,7 @@ from tools.readme import filled, markdown, result, source
 REPORT, PLOTS = host.ROOT / "lab" / "REPORT.md", host.ROOT / "lab" / "report"
 RATIOS = (6.38, 15.92, 35.36)
 PRESETS = ("balanced", "quality", "fast", "paper")
+VARIANTS = tuple(f"{name}, " for name in PRESETS)  # how names of variants begin
 YARDSTICKS = ("dense, another seed", "dense, fewer steps, equal time", "crop and stitch, equal time", "context cache",
               "token dropping")  # fmt: skip
 
@@ -181,10 +182,10 @@ def pareto(ratio: float) -> str:
         rows = [r for r in _rows("evaluate") if r["ratio"] == ratio and r["scheme"] != "dense"]
         return {r["scheme"]: (r["speed"], r["psnr_dense"]) for r in rows if schemes(r["scheme"])}
 
-    presets, others = points(lambda s: s in PRESETS), points(lambda s: s in YARDSTICKS)
-    variants = points(lambda s: s not in (*PRESETS, *YARDSTICKS))
+    presets, variants = points(lambda s: s in PRESETS), points(lambda s: s.startswith(VARIANTS))
+    others = points(lambda s: s not in PRESETS and not s.startswith(VARIANTS))
     series = [
-        Series("variants", list(variants.values()), COLOURS[3], labels=list(variants)),
+        Series("variants", list(variants.values()), labels=list(variants)),
         Series("presets", list(presets.values()), COLOURS[0], labels=list(presets)),
         Series("yardsticks", list(others.values()), COLOURS[1], labels=list(others)),
     ]
