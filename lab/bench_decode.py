@@ -1,4 +1,4 @@
-"""A full VAE decode against HiLo Masked Decode: `python -m lab.bench_decode` (on a CPU: `--sides 512`).
+"""A full VAE decode against HiLo Masked Decode: `python -m lab.bench_decode` (on a CPU: `--models "small trained VAE" --ratios 6.38`).
 
 Time: medians of alternated runs. Memory: on a GPU the peak that PyTorch allocated; on a CPU the host's own estimate of
 the largest decode. Differences from the full decode inside the edit are in 1/255.
@@ -62,7 +62,7 @@ def bench(name: str, vae: Any, side: int, options: argparse.Namespace) -> list[d
     original, rows = photo(side), []
     latent = options.encoder.encode(original)
     settings = {"margin": options.margin} if options.margin >= 0 else {}
-    for ratio in RATIOS:
+    for ratio in options.ratios:
         for shape in range(options.shapes):
             mask = mask_of(ratio, shape, side)[0]
             full, ours = [], []
@@ -109,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(VAES), choices=list(VAES))
     parser.add_argument("--sides", nargs="*", type=int, default=[1024, 2048])
+    parser.add_argument("--ratios", nargs="*", type=float, default=RATIOS, help="of the mask, in percent")
     parser.add_argument("--shapes", type=int, default=3, help="masks of different shape for each ratio")
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs, after one that warms up")
     parser.add_argument("--margin", type=int, default=-1, help="latent pixels of context; -1: the node's default")
