@@ -1,4 +1,6 @@
-"""A full VAE decode against HiLo Masked Decode: `python -m lab.bench_decode` (on a CPU: `--models "small trained VAE" --ratios 6.38`).
+"""A full VAE decode against HiLo Masked Decode: `python -m lab.bench_decode`.
+
+On a CPU: `--models "small trained VAE" --ratios 6.38 --name bench_decode_cpu`.
 
 Time: medians of alternated runs. Memory: on a GPU the peak that PyTorch allocated; on a CPU the host's own estimate of
 the largest decode. Differences from the full decode inside the edit are in 1/255.
