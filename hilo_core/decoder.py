@@ -192,4 +192,5 @@ def normalised(x: Tensor, norm: nn.GroupNorm, mean: Tensor, variance: Tensor) ->
     each = x.shape[1] // norm.num_groups
     weight, bias = (None if p is None else p.to(mean) for p in (norm.weight, norm.bias))
     mean, variance = (value.repeat_interleave(each) for value in (mean, variance))
-    return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=norm.eps)
+    mixed = x if x.device.type == "cuda" else x.to(mean)  # not every backend takes statistics of another precision
+    return F.batch_norm(mixed, mean, variance, weight, bias, training=False, eps=norm.eps).to(x)

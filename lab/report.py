@@ -136,9 +136,9 @@ def attention_table() -> str:
     return markdown(["tokens (with bias)", *(f"{w}, ms" for w in ways)], lines) + source(facts)
 
 
-def decode_table() -> str:
+def decode_table(name: str = "bench_decode") -> str:
     """Masked decode against a full one."""
-    facts = result("bench_decode")
+    facts = result(name)
     lines = [[r["vae"], f"{r['side']} px", f"{r['ratio']} %", f"{r['speedup']:.2f}x", f"{r['memory']:.2f}",
               f"{r['mean']:.2f}", f"{r['p999']:.1f}"] for r in facts["summary"]]  # fmt: skip
     head = ["VAE", "canvas", "mask", "full time / masked time", "peak memory over a full decode's",
@@ -171,7 +171,8 @@ def worst_table() -> str:
 TABLES = {
     "models": models_table, "main": main_table, "cross": cross_table,
     "perceptual": perceptual_table, "goals": goals_table, "map": map_table, "attention": attention_table,
-    "worst": worst_table, "decode": decode_table, "colour": colour_table,
+    "worst": worst_table, "decode": decode_table,
+    "decode_cpu": lambda: decode_table("bench_decode_cpu"), "colour": colour_table,
 }  # fmt: skip
 
 
