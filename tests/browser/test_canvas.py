@@ -202,8 +202,8 @@ def test_templates_are_listed_with_thumbnails(page, server, shot):
     """The last one: the dialog stays open."""
     assert set(WORKFLOWS) <= set(server.get("/workflow_templates")["hilo-token"])
     page.evaluate("void app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    page.locator(".p-dialog").get_by_text("hilo-token", exact=True).click(timeout=20_000)
-    page.locator(".p-dialog").get_by_text("hilo_ab_test", exact=True).wait_for(timeout=20_000)
-    drawn = "[...document.querySelectorAll('.p-dialog img')].filter((i) => i.naturalWidth === 640).length"
+    page.get_by_role("dialog").get_by_text("hilo-token", exact=True).click(timeout=20_000)
+    page.get_by_role("dialog").get_by_text("hilo_ab_test", exact=True).wait_for(timeout=20_000)
+    drawn = "[...document.querySelectorAll('[role=dialog] img')].filter((i) => i.naturalWidth === 640).length"
     page.wait_for_function(f"{drawn} >= 4", timeout=20_000)  # thumbnails are 640 px wide
     shot("templates")
