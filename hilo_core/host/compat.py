@@ -88,6 +88,12 @@ FEATURES: dict[str, Feature] = {
     "context_windows": Feature(
         "Context windows", "test_context_windows", DENSE, "context windows take the latent apart"
     ),
+    "batch": Feature(
+        "Train LoRA, and others that call the model picture by picture",
+        "test_part_of_the_batch_with_a_plan_alone",
+        DENSE,
+        "a model call has a part of the batch only",
+    ),
     "redux": Feature(
         "Redux, style model with a strength", "test_redux", DENSE, "an attention mask over image tokens (Redux)"
     ),

@@ -259,7 +259,7 @@ class Run:
         if call.options.get("context_window") is not None:
             raise DenseRun(FEATURES["context_windows"].text)  # a window over the batch leaves the size as it is
         if call.x.shape[0] % self.known.latent.shape[0]:
-            raise DenseRun("the batch of a model call is not a multiple of the latent's")
+            raise DenseRun(FEATURES["batch"].text)
         mask = call.kwargs.get("attention_mask")
         if mask is not None and call.context is not None and mask.shape[-1] > call.context.shape[1]:
             raise DenseRun(FEATURES["redux"].text)
