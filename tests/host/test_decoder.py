@@ -87,6 +87,22 @@ def test_estimated_statistics_are_nearer_than_the_windows_own(vae, latent, full)
     assert hooks(vae) == 0
 
 
+def test_a_latent_whose_pixel_is_two_features_wide():
+    """As FLUX.2's: the host takes 2x2 pixels of 32 channels out of each of the latent's."""
+    config = {"params": {"ddconfig": {**FLUX, "ch": 32, "z_channels": 32, "batch_norm_latent": True}, "embed_dim": 32}}
+    model = AutoencoderKL(**config["params"])
+    randomise(model)
+    model.decoder.conv_out.weight.data.mul_(0.3)
+    vae = comfy.sd.VAE(sd=model.state_dict(), config=config)
+    vae.downscale_ratio = vae.upscale_ratio = 16
+    vae.latent_channels = 128
+    latent = torch.randn(1, 128, 32, 32, generator=torch.Generator().manual_seed(0))
+    window, full = Window(5, 20, 7, 23), vae.decode(latent)[:, 80:320, 112:368]
+    ours = WindowDecoder(vae.decode, vae.first_stage_model.decoder, latent, [window])(window)
+    error = [(p - full)[:, 64:-64, 64:-64].abs().mean() for p in (ours, vae.decode(window.of(latent)))]
+    assert ours.shape == full.shape and error[0] < 0.5 * error[1]
+
+
 def test_batch(vae, latent):
     two = torch.cat([latent.flip(-1), latent])
     decoder = vae.first_stage_model.decoder
