@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -35,8 +36,14 @@ def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | 
     """(the modules at the latent's resolution, the GroupNorms after them); None where this is not that structure.
 
     The structure: `mid`, `up` (a list, the last is run first) of blocks, `norm_out`; two-dimensional; no attention
-    after the middle block.
+    after the middle block. Or that of Wan's and Qwen-Image's VAE: `middle`, `upsamples`, of residual blocks and, later,
+    layers that resample; it normalises each pixel by itself, so only its attention looks at all of a picture.
     """
+    if isinstance(middle := getattr(decoder, "middle", None), nn.Sequential):
+        after = list(getattr(decoder, "upsamples", ()))
+        residual = list(takewhile(lambda m: hasattr(m, "residual"), after))
+        other = any(hasattr(m, "to_qkv") or isinstance(m, nn.GroupNorm) for u in after for m in u.modules())
+        return ([*middle, *residual], []) if residual and not other else None
     up, last = getattr(decoder, "up", None), getattr(decoder, "norm_out", None)
     if not isinstance(up, nn.ModuleList) or not isinstance(last, nn.GroupNorm) or len(up) < 2:
         return None
@@ -74,7 +81,7 @@ def replaced(modules: list[nn.Module], compute: Callable[[Any, Tensor], Tensor])
 class WindowDecoder:
     """Decodes windows of one latent. Call it with one of them; `HiLoError`s of the host's decode pass through.
 
-    decode: the host's decode of a latent (B, C, h, w); decoder: its module; latent: (B, C, h, w).
+    decode: the host's decode of a latent (B, C, h, w), or (B, C, 1, h, w) for a video VAE; decoder: its module.
     UnfitDecoder from the constructor if the decoder does not fit.
     """
 
@@ -82,7 +89,7 @@ class WindowDecoder:
         self, decode: Callable[[Tensor], Tensor], decoder: nn.Module, latent: Tensor, windows: list[Window]
     ) -> None:
         found = global_layers(decoder)
-        if found is None or latent.ndim != 4:
+        if found is None or (latent.ndim != 4 and found[1]):
             raise UnfitDecoder("the decoder's structure is not known")
         self._decode, self._decoder, self._latent, self._windows = decode, decoder, latent, windows
         self._early, self._norms = found
@@ -90,7 +97,7 @@ class WindowDecoder:
         self._scale = self._features[0].shape[-1] // latent.shape[-1]
         if any(f.shape[-2:] != tuple(self._scale * n for n in latent.shape[-2:]) for f in self._features):
             raise UnfitDecoder("the decoder's first layers have another size")
-        self._statistics = [self._estimate(features) for features in self._features]
+        self._statistics = [self._estimate(features) if self._norms else {} for features in self._features]
 
     def __call__(self, window: Window) -> Tensor:
         """The picture of a window, as the host's decode gives it."""

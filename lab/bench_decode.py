@@ -63,6 +63,7 @@ def bench(name: str, vae: Any, side: int, options: argparse.Namespace) -> list[d
     node = load_pack("nodes.masked_decode").HiLoMaskedDecode
     original, rows = photo(side), []
     latent = options.encoder.encode(original)
+    latent = latent[:, :, None] if vae.latent_dim == 3 else latent
     settings = {"margin": options.margin} if options.margin >= 0 else {}
     for ratio in options.ratios:
         for shape in range(options.shapes):
@@ -73,7 +74,9 @@ def bench(name: str, vae: Any, side: int, options: argparse.Namespace) -> list[d
                 ours.append(
                     measured(vae, lambda v: node.execute(v, {"samples": latent}, original, mask, **settings).args[0])  # noqa: B023
                 )
-            difference = 255 * (ours[-1][3] - full[-1][3].to(original)).abs()[mask > 0].flatten()
+            difference = (
+                255 * (ours[-1][3] - full[-1][3].to(original).reshape(original.shape)).abs()[mask > 0].flatten()
+            )
             full_s, ours_s = (statistics.median(run[0] for run in runs[1:]) for runs in (full, ours))
             row = {
                 "vae": name, "side": side, "ratio": ratio, "shape": shape, "mask": round(100 * mask.mean().item(), 2),

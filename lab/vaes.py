@@ -1,4 +1,4 @@
-"""The VAEs of the decode bench: the trained small one, and that of FLUX.1 at its size with random weights."""
+"""The VAEs of the decode bench: the trained small one; FLUX.1's and Qwen-Image's at size with random weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ SMALL = host.ROOT / "lab" / "weights" / "hilo_demo_vae.safetensors"
 FLUX = {
     "double_z": True, "z_channels": 16, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128,
     "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0,
+}  # fmt: skip
+WAN = {
+    "dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": [],
+    "temperal_downsample": [False, True, True], "dropout": 0.0,
 }  # fmt: skip
 SPREAD = 0.5  # standard deviation of a decoded picture in -1..1, as that of a photo
 
@@ -77,4 +81,20 @@ def flux_random(seed: int = 0) -> Any:
     return comfy.sd.VAE(sd=model.state_dict())
 
 
-VAES: dict[str, Callable[[], Any]] = {"small trained VAE": small, "FLUX.1 VAE, random weights": flux_random}
+def wan_random(seed: int = 0) -> Any:
+    """The VAE of Wan 2.1 and Qwen-Image with random weights of unit gain, as the host loads it."""
+    import comfy.sd
+    from comfy.ldm.wan.vae import WanVAE
+
+    model = WanVAE(**WAN)
+    randomise(model, seed)
+    for name, weight in model.named_parameters():
+        if name.endswith("gamma"):
+            weight.data.fill_(1.0)
+    return comfy.sd.VAE(sd=model.state_dict())
+
+
+VAES: dict[str, Callable[[], Any]] = {
+    "small trained VAE": small, "FLUX.1 VAE, random weights": flux_random,
+    "Qwen-Image VAE, random weights": wan_random,
+}  # fmt: skip

@@ -6,12 +6,13 @@ import comfy.sd
 import pytest
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
+from comfy.ldm.wan.vae import WanVAE
 from torch import nn
 
 from hilo_core.decode import Window
 from hilo_core.decoder import COARSE, REACH, WindowDecoder, attention_at, global_layers
 from hilo_core.tiles import UnfitDecoder
-from lab.vaes import FLUX, photo, randomise, small
+from lab.vaes import FLUX, WAN, photo, randomise, small
 from tools.pack import load_pack
 
 CONFIG = {"params": {"ddconfig": {**FLUX, "ch": 32}, "embed_dim": 16}}
@@ -101,6 +102,23 @@ def test_a_latent_whose_pixel_is_two_features_wide():
     ours = WindowDecoder(vae.decode, vae.first_stage_model.decoder, latent, [window])(window)
     error = [(p - full)[:, 64:-64, 64:-64].abs().mean() for p in (ours, vae.decode(window.of(latent)))]
     assert ours.shape == full.shape and error[0] < 0.5 * error[1]
+
+
+def test_a_vae_whose_norms_see_one_pixel_is_exact():
+    """As Wan's and Qwen-Image's: attention runs on the whole latent once, windows of the rest are the full decode."""
+    model = WanVAE(**{**WAN, "dim": 32})
+    randomise(model)
+    for name, weight in model.named_parameters():
+        if name.endswith("gamma"):
+            weight.data.fill_(1.0)
+    vae = comfy.sd.VAE(sd=model.state_dict())
+    latent = torch.randn(1, 16, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    full, mask = vae.decode(latent).reshape(1, 256, 256, 3), torch.zeros(1, 256, 256)
+    mask[:, 100:140, 30:70] = 1
+    node = load_pack("nodes.masked_decode").HiLoMaskedDecode
+    out, text = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
+    assert 255 * (out - full)[mask > 0].abs().max().item() < 0.5 and "may differ" not in text
+    assert torch.equal(out[mask == 0], photo(256)[mask == 0]) and hooks(vae) == 0
 
 
 def test_batch(vae, latent):
