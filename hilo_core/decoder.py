@@ -5,7 +5,7 @@ layers at the latent's own resolution, the middle block among them, are cheap: t
 attention asks for all pixels of the windows and for one of each square elsewhere. Only the layers after them run on
 windows; there GroupNorm gets statistics estimated from small tiles spread over the picture (layer by layer, all tiles
 together), each tile with a weight that makes their features at the start stand for the whole picture's. All of it is
-done by forward hooks which are gone when a call ends.
+done by forward hooks which are gone when a call ends. A decoder whose norms see one pixel each needs no tiles.
 """
 
 from __future__ import annotations

@@ -172,7 +172,8 @@ TABLES = {
     "models": models_table, "main": main_table, "cross": cross_table,
     "perceptual": perceptual_table, "goals": goals_table, "map": map_table, "attention": attention_table,
     "worst": worst_table, "decode": decode_table,
-    "decode_cpu": lambda: decode_table("bench_decode_cpu"), "colour": colour_table,
+    "decode_cpu": lambda: decode_table("bench_decode_cpu"),
+    "decode_qwen": lambda: decode_table("bench_decode_qwen"), "colour": colour_table,
 }  # fmt: skip
 
 
