@@ -56,6 +56,12 @@ def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | 
     return early, [m for u in up[:-1] for m in u.modules() if isinstance(m, nn.GroupNorm)] + [last]
 
 
+def is_local(model: Any) -> bool:
+    """Whether no layer of a VAE looks at the whole picture, so that a window with its context is exact."""
+    layers = model.modules() if isinstance(model, nn.Module) else ()
+    return not any(isinstance(m, nn.GroupNorm) or "att" in type(m).__name__.lower() for m in layers)
+
+
 @contextmanager
 def replaced(modules: list[nn.Module], compute: Callable[[Any, Tensor], Tensor]) -> Iterator[None]:
     """While open, a call of one of the modules gives compute(module, input); its own work is done for 2x2 pixels."""
@@ -93,11 +99,13 @@ class WindowDecoder:
             raise UnfitDecoder("the decoder's structure is not known")
         self._decode, self._decoder, self._latent, self._windows = decode, decoder, latent, windows
         self._early, self._norms = found
+        rows, columns = latent.shape[-2:]
+        self._sample = sample(rows, columns, SIDE) if self._norms else None
         self._features = [self._at_latent(item[None]) for item in latent]  # (1, D, h * scale, w * scale) each
         self._scale = self._features[0].shape[-1] // latent.shape[-1]
         if any(f.shape[-2:] != tuple(self._scale * n for n in latent.shape[-2:]) for f in self._features):
             raise UnfitDecoder("the decoder's first layers have another size")
-        self._statistics = [self._estimate(features) if self._norms else {} for features in self._features]
+        self._statistics = [self._estimate(features) for features in self._features]
 
     def __call__(self, window: Window) -> Tensor:
         """The picture of a window, as the host's decode gives it."""
@@ -133,8 +141,8 @@ class WindowDecoder:
         scale, exact = rows // self._latent.shape[-2], torch.zeros(rows, columns, dtype=torch.bool)
         for window in self._windows:
             window.scaled(scale).of(exact).fill_(True)
-        for tile in sample(rows, columns, SIDE * scale).tiles:
-            tile.of(exact).fill_(True)
+        for tile in self._sample.tiles if self._sample else ():
+            tile.scaled(scale).of(exact).fill_(True)
         return attention_at(attention, x, exact)
 
     @contextmanager
@@ -156,9 +164,10 @@ class WindowDecoder:
 
     def _estimate(self, features: Tensor) -> Statistics:
         """The statistics of each GroupNorm after the early layers, from tiles; features: of the whole, (1, D, h, w)."""
-        rows, columns = features.shape[-2:]
-        chosen = sample(rows, columns, SIDE * self._scale)
-        tiles = torch.cat([tile.of(features) for tile in chosen.tiles])
+        if self._sample is None:
+            return {}
+        chosen = self._sample
+        tiles = torch.cat([tile.scaled(self._scale).of(features) for tile in chosen.tiles])
         weights = tile_weights(moments(tiles), moments(features)[0], chosen.shares.to(tiles.device))
         found: Statistics = {}
 

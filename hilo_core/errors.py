@@ -1,4 +1,4 @@
-"""The one error this package raises on bad input: short, says what is wrong and what to do."""
+"""The one error this package raises on bad input: short, says what is wrong and what to do. And the check for NaN."""
 
 import torch
 from torch import Tensor

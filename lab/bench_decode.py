@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import statistics
 import sys
 import time
@@ -132,7 +133,7 @@ def main() -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     memory = "peak allocated by PyTorch" if torch.cuda.is_available() else "the host's estimate of the largest decode"
-    command = " ".join(["python -m lab.bench_decode", *sys.argv[1:]])
+    command = f"python -m lab.bench_decode {shlex.join(sys.argv[1:])}".rstrip()
     host.store(
         options.name,
         {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import shlex
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -223,7 +224,7 @@ def main() -> None:
     records = chosen(stored + made, extent)
     name = options.name or ("evaluate_map" if options.map else "evaluate") + ("_quick" if options.quick else "")
     facts = {
-        "command": " ".join(["python -m lab.evaluate", *sys.argv[1:]]),
+        "command": f"python -m lab.evaluate {shlex.join(sys.argv[1:])}".rstrip(),
         "device": host.describe(),
         "commit": ", ".join(dict.fromkeys(r["commit"] for r in records)),
         "pictures": len({r["picture"] for r in records}),

@@ -57,7 +57,9 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> None:
     """Random weights of unit gain, in place: a layer's output has its input's variance."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
-        if weight.ndim > 1:
+        if name.endswith("gamma"):
+            weight.data.fill_(1.0)
+        elif weight.ndim > 1:
             weight.data.normal_(0, weight[0].numel() ** -0.5, generator=generator)
         else:
             weight.data.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
@@ -88,9 +90,6 @@ def wan_random(seed: int = 0) -> Any:
 
     model = WanVAE(**WAN)
     randomise(model, seed)
-    for name, weight in model.named_parameters():
-        if name.endswith("gamma"):
-            weight.data.fill_(1.0)
     return comfy.sd.VAE(sd=model.state_dict())
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..hilo_core import HiLoError
 from ..hilo_core.composite import composite
 from ..hilo_core.decode import Frame, Window, decode_windows, edit_windows
-from ..hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers
+from ..hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
+from ..hilo_core.errors import all_finite
 from ..hilo_core.mask import check_mask
 from .common import CATEGORY, advanced, check_image, same_size, show_on_node
 
@@ -125,6 +125,8 @@ def _decode(
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
             _log.warning("HiLoMaskedDecode: plain windows, %s", reason)
+    elif not is_local(getattr(vae, "first_stage_model", None)):
+        note = "; colours may differ from a full decode: this VAE's layers are not known, and some see all of a picture"
     windows = edit_windows(used, margin)
     return windows, *decode_windows(plain, frame, windows, margin, like), note
 
@@ -135,7 +137,7 @@ def _check_latent(latent: Tensor) -> Tensor:
         raise HiLoError(f"The latent has shape {tuple(latent.shape)}; expected (batch, channels, height, width).")
     if latent.ndim == 5 and latent.shape[2] != 1:
         raise HiLoError(f"The latent has {latent.shape[2]} frames. Use VAE Decode for video.")
-    if not torch.isfinite(latent).all():
+    if not all_finite(latent):
         raise HiLoError("The latent has NaN or infinite values. Check the sampler and its model.")
     return latent
 

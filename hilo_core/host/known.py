@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import HiLoError
+from ..errors import HiLoError, all_finite
 from ..frequency import detail
 from ..grid import TokenGrid
 from ..mask import mask_to_tokens
@@ -86,7 +86,7 @@ def find_known(
     picture = latent
     if torch.count_nonzero(latent):
         latent = model.process_latent_in(latent)
-    if not torch.isfinite(latent).all():
+    if not all_finite(latent):
         raise HiLoError("The latent has NaN or infinite values. Check the VAE Encode before the sampler.")
 
     edit, editable = _edit_tokens(denoise_mask, grid, request)
@@ -118,7 +118,7 @@ def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | No
         edit |= request.edit
         editable = grid.pixels(edit)
     if mask is not None:
-        if not torch.isfinite(mask).all():
+        if not all_finite(mask):
             raise HiLoError("The noise mask has NaN or infinite values. Check the node that made it.")
         pixels = mask.reshape(-1, *mask.shape[-2:])
         edit |= mask_to_tokens(pixels, grid.height, grid.width, grid.patch)

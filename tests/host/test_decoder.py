@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import comfy.sd
 import pytest
 import torch
@@ -108,9 +110,6 @@ def test_a_vae_whose_norms_see_one_pixel_is_exact():
     """As Wan's and Qwen-Image's: attention runs on the whole latent once, windows of the rest are the full decode."""
     model = WanVAE(**{**WAN, "dim": 32})
     randomise(model)
-    for name, weight in model.named_parameters():
-        if name.endswith("gamma"):
-            weight.data.fill_(1.0)
     vae = comfy.sd.VAE(sd=model.state_dict())
     latent = torch.randn(1, 16, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     full, mask = vae.decode(latent).reshape(1, 256, 256, 3), torch.zeros(1, 256, 256)
@@ -119,6 +118,17 @@ def test_a_vae_whose_norms_see_one_pixel_is_exact():
     out, text = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
     assert 255 * (out - full)[mask > 0].abs().max().item() < 0.5 and "may differ" not in text
     assert torch.equal(out[mask == 0], photo(256)[mask == 0]) and hooks(vae) == 0
+
+
+def test_a_vae_of_unknown_layers_says_that_colours_may_differ(vae, latent):
+    """Windows of a local one are exact, and nothing is said."""
+    mask = torch.zeros(1, 256, 256)
+    mask[:, 100:140, 30:70] = 1
+    unknown = SimpleNamespace(decode=vae.decode, spacial_compression_decode=vae.spacial_compression_decode)
+    unknown.first_stage_model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(4, 8))
+    execute = load_pack("nodes.masked_decode").HiLoMaskedDecode.execute
+    assert "layers are not known" in execute(unknown, {"samples": latent}, photo(256), mask, feather=0).args[1]
+    assert "may differ" not in execute(small(), {"samples": latent}, photo(256), mask, feather=0).args[1]
 
 
 def test_batch(vae, latent):

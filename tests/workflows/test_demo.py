@@ -6,13 +6,7 @@ import pytest
 from PIL import Image
 
 from tools import demo, workflow
-from tools.server import ComfyServer, ServerError
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ComfyServer() as running:
-        yield running
+from tools.server import ServerError
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,8 @@ from tools import make_locales, workflow
 from tools.examples.base import MODELS, NEWER
 from tools.host import ROOT
 from tools.make_workflows import WORKFLOWS
-from tools.server import ComfyServer
 
 HAVE_RUN = ("hilo_demo_inpaint",)  # test_demo runs it
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ComfyServer() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tools import host, workflow
-from tools.server import ComfyServer
 
 SAVED = host.ROOT / "tests" / "fixtures" / "demo_workflow_first.json"
 VALUES = {
@@ -21,12 +18,6 @@ VALUES = {
     },
     "HiLoMaskedDecode": {"feather": 8, "match_colour": False, "margin": 16},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ComfyServer() as running:
-        yield running
 
 
 def test_values_land_in_their_widgets(server):

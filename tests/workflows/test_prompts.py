@@ -6,17 +6,11 @@ import re
 
 import pytest
 
-from tools.server import ComfyServer, ServerError
+from tools.server import ServerError
 
 from .graphs import Box, graph, latent, lines, node, resized, with_defaults
 
 BOX = Box(8, 8, 40, 40)
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ComfyServer() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 
 from hilo_core.presets import PRESETS
-from tools.server import ComfyServer, ServerError
+from tools.server import ServerError
 
 from .graphs import Box, graph, latent, lines, pictures, with_defaults
 
@@ -36,12 +36,6 @@ EXPLAINED = {
     "the schedule has no compressed step": lambda chosen: chosen["preset"] != "fast" or chosen["hilo"],
     "area conditioning crops the latent": lambda chosen: chosen["conds"] == "area",
 }  # each reason, and when it may be given
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ComfyServer() as running:
-        yield running
 
 
 def drawn(number):
