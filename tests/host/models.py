@@ -25,6 +25,9 @@ class Small:
     video: bool = False
     references: bool = False
     even: bool = False  # the host's own dense model fails on latents that are no multiple of the patch
+    patch: int = 2  # latent pixels per token side
+    width: int = 128  # of the transformer
+    control: bool = False  # takes ControlNet residuals of (B, N, width)
 
     def allowed(self, height: int, width: int) -> tuple[int, int]:
         """The size, or the next smaller one that the dense model takes."""
@@ -156,7 +159,7 @@ def z_image() -> Any:
     return lumina(dim=256, n_heads=4, n_kv_heads=4, z_image_modulation=True, time_scale=1000.0, pad_tokens_multiple=32)
 
 
-def sd3() -> Any:
+def sd3(**changes: Any) -> Any:
     unet = dict(
         image_model=None,
         in_channels=16,
@@ -171,6 +174,7 @@ def sd3() -> Any:
         context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 48, "out_features": 128}},
     )
     unet.pop("image_model")
+    unet |= changes
     return _finish(comfy.supported_models.SD3, unet, lambda c: comfy.model_base.SD3(c))
 
 
@@ -195,8 +199,8 @@ def hidream() -> Any:
     return _finish(comfy.supported_models.HiDream, unet, lambda c: comfy.model_base.HiDream(c))
 
 
-def hunyuan() -> Any:
-    unet = dict(
+def hunyuan(config: Any = None, base: Any = None, **changes: Any) -> Any:
+    unet: dict[str, Any] = dict(
         image_model="hunyuan_video",
         in_channels=16,
         out_channels=16,
@@ -219,12 +223,13 @@ def hunyuan() -> Any:
         meanflow_sum=False,
     )
     fields = {field.name for field in dataclasses.fields(comfy.ldm.hunyuan_video.model.HunyuanVideoParams)}
-    unet = {k: v for k, v in unet.items() if k in fields or k == "image_model"}
-    return _finish(comfy.supported_models.HunyuanVideo, unet, lambda c: comfy.model_base.HunyuanVideo(c))
+    unet = {k: v for k, v in (unet | changes).items() if k in fields or k == "image_model"}
+    base = base or comfy.model_base.HunyuanVideo
+    return _finish(config or comfy.supported_models.HunyuanVideo, unet, lambda c: base(c))
 
 
-def wan() -> Any:
-    unet = dict(
+def wan(config: Any = None, base: Any = None, **changes: Any) -> Any:
+    unet: dict[str, Any] = dict(
         image_model="wan2.1",
         model_type="t2v",
         patch_size=(1, 2, 2),
@@ -238,7 +243,8 @@ def wan() -> Any:
         num_heads=1,
         num_layers=2,
     )
-    return _finish(comfy.supported_models.WAN21_T2V, unet, lambda c: comfy.model_base.WAN21(c))
+    base = base or comfy.model_base.WAN21
+    return _finish(config or comfy.supported_models.WAN21_T2V, unet | changes, lambda c: base(c))
 
 
 def krea2() -> Any:
@@ -269,16 +275,55 @@ def _hidream_cond(length: int) -> tuple[torch.Tensor, dict]:
     }
 
 
+def longcat() -> Any:
+    """LongCat-Image: FLUX.1's class without a pooled text vector, with positions for text."""
+    unet = _flux_unet(vec_in_dim=None, guidance_embed=False)
+    unet["txt_ids_dims"] = [1, 2]
+    return _finish(comfy.supported_models.LongCatImage, unet, lambda c: comfy.model_base.LongCatImage(c))
+
+
+def hunyuan_image() -> Any:
+    """HunyuanImage 2.1: two axes, patches of one latent pixel."""
+    return hunyuan(
+        comfy.supported_models.HunyuanImage21,
+        comfy.model_base.HunyuanImage21,
+        in_channels=64,
+        out_channels=64,
+        vec_in_dim=None,
+        axes_dim=[64, 64],
+        patch_size=[1, 1],
+        guidance_embed=False,
+    )
+
+
+def wan22() -> Any:
+    """Wan 2.2 5B: 48 channels, and a timestep that follows the denoise mask."""
+    return wan(comfy.supported_models.WAN22_T2V, comfy.model_base.WAN22, in_dim=48, out_dim=48)
+
+
+def sd35_large() -> Any:
+    """SD3.5 Large has no blocks with a second attention over the picture alone."""
+    return sd3(x_block_self_attn_layers=[])
+
+
 SMALL = (
-    Small("FLUX.1", flux, 16, _text, references=True),
-    Small("FLUX.2", flux2, 128, _text, references=True),
-    Small("Chroma", chroma, 16, _text),
-    Small("Qwen-Image", qwen, 16, _text, video=True, references=True),
+    Small("FLUX.1", flux, 16, _text, references=True, control=True),
+    Small("FLUX.2", flux2, 128, _text, references=True, patch=1),
+    Small("Chroma", chroma, 16, _text, control=True),
+    Small("Qwen-Image", qwen, 16, _text, video=True, references=True, control=True),
     Small("Lumina 2 / Z-Image", lumina, 16, _text),
-    Small("Lumina 2 / Z-Image", z_image, 16, _text),
-    Small("SD3", sd3, 16, _text),
+    Small("Lumina 2 / Z-Image", z_image, 16, _text, width=256),
+    Small("SD3", sd3, 16, _text, control=True),
     Small("HiDream", hidream, 16, _hidream_cond),
-    Small("HunyuanVideo", hunyuan, 16, _text, video=True, even=True),
+    Small("HunyuanVideo", hunyuan, 16, _text, video=True, even=True, control=True),
     Small("Wan", wan, 16, _text, video=True),
     *([Small("Krea 2", krea2, 16, _text, video=True)] if hasattr(comfy.supported_models, "Krea2") else []),
+    *(
+        [Small("FLUX.1", longcat, 16, _text, references=True, control=True)]
+        if hasattr(comfy.supported_models, "LongCatImage")
+        else []
+    ),
+    Small("HunyuanVideo", hunyuan_image, 64, _text, patch=1, control=True),
+    Small("Wan", wan22, 48, _text, video=True, even=True),
+    Small("SD3", sd35_large, 16, _text, control=True),
 )
