@@ -73,6 +73,7 @@ class Strip:
     strip: Call
     output: Tensor
     masks: list[tuple[int, Tensor | None]] = field(default_factory=list)  # number of keys, attention mask
+    inpaint: tuple[Tensor, Tensor] | None = None  # noise and source that the sampler protects the outside with
 
 
 class Residuals(comfy.controlnet.ControlBase):
@@ -143,6 +144,14 @@ def record(setting: Setting, rows: bool = True) -> tuple[list[Strip], list[list[
     out = node.execute(model, setting.preset, mass_bias=setting.bias, dense_first=0)
     patched = (out.args if hasattr(out, "args") else out)[0]
     calls: list[Strip] = []
+    inpaint: list[tuple[Tensor, Tensor]] = []
+    scale = model.model.scale_latent_inpaint
+
+    def note_source(**given: Any) -> Tensor:
+        if given["noise"].shape == edit.noise.shape:
+            inpaint.append((given["noise"], given["latent_image"]))
+        answer: Tensor = scale(**given)
+        return answer
 
     def keep(dense: Call, strip: Call, plain: Callable[..., Tensor]) -> Tensor:
         masks: list[tuple[int, Tensor | None]] = []
@@ -152,10 +161,10 @@ def record(setting: Setting, rows: bool = True) -> tuple[list[Strip], list[list[
 
         with Attentions(note):
             output = strip.run(plain)
-        calls.append(Strip(dense, strip, output, masks))
+        calls.append(Strip(dense, strip, output, masks, inpaint[-1] if inpaint else None))
         return output
 
-    with caught(model.model, keep):
+    with caught(model.model, keep), patched_attribute.object(model.model, "scale_latent_inpaint", note_source):
         edit.sample(patched, steps=setting.step + 2, cfg=setting.cfg)
     sigmas = sorted({float(c.strip.t.max()) for c in calls}, reverse=True)
     step = [c for c in calls if float(c.strip.t.max()) == sigmas[min(setting.step, len(sigmas) - 1)]]
@@ -199,7 +208,7 @@ def _strip_rows(setting: Setting, model: Any, patched: Any, edit: Case, calls: i
 def _keys(
     setting: Setting, model: Any, patched: Any, edit: Case, calls: int, probe: int | None
 ) -> tuple[list[list[Tensor]], list[Call]]:
-    """Keys (heads, L, D) of each attention of each compressed call of the first step, when attention hands nothing on."""
+    """Keys (heads, L, D) of each attention of the first step's compressed calls, with attentions that answer zero."""
     keys: list[list[Tensor]] = []
     strips: list[Call] = []
 
@@ -227,7 +236,9 @@ def _keys(
 
 def dense_rows(model: Callable[..., Tensor], call: Call, patch: int) -> list[Rows]:
     """Where image tokens lie among the keys of each attention of a dense call."""
-    one = Call(*(each(value, lambda v: v[:1]) for value in call[:5]), call.options, each(call.kwargs, lambda v: v[:1]))
+    x, t, concat, context, _, options, kwargs = call
+    first = [each(value, lambda v: v[:1]) for value in (x, t, concat, context)]
+    one = Call(*first, None, options, each(kwargs, lambda v: v[:1]))
     copies = [one.latents, *probes(one.latents, patch)]
     count = len(copies)
     widened = one._replace(

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import averages
 from .models import Small
-from .recording import Call, Setting, Strip, dense_rows, each, networks, record
+from .recording import Call, Setting, Strip, dense_rows, each, edit_of, networks, record
 from .tap import Attentions, Rows, token_rows
 
 NEVER = -1e9  # added to the logits of a dropped key
@@ -94,9 +95,10 @@ def _agreement(setting: Setting, seen: Strip, rows: list[Rows]) -> Agreement:
     """One compressed call against its reference."""
     patch, twin = setting.small.patch, networks(setting.small.build)[1].model
     dense = padded(seen.dense, patch)
-    kept, why = _matched(seen.strip, dense, patch)
+    kept, averaged, why = _kept(setting, seen, dense, twin)
     if why:
         return Agreement(why=why)
+    dense = dense._replace(x=averages.put(dense.x, averaged, patch)) if averaged else dense
     totals = [token_rows(z, patch).shape[1] for z in dense.latents]
     counts = [len(k) for k in kept]
     logs, biased, seeing = _masses(seen.masks, rows, sum(counts))
@@ -104,7 +106,11 @@ def _agreement(setting: Setting, seen: Strip, rows: list[Rows]) -> Agreement:
     starts = [sum(totals[:i]) for i in range(len(totals))]
     full[torch.cat([k + s for k, s in zip(kept, starts, strict=True)])] = logs
     where = dense_rows(twin._apply_model, dense, patch)
-    output, weights = _masked_dense(twin, dense, where, full)
+    rows_columns = dense.x.shape[-2] // patch, dense.x.shape[-1] // patch
+    with averages.moved(twin.diffusion_model, averaged, *rows_columns) as moved:
+        output, weights = _masked_dense(twin, dense, where, full)
+    if averaged and not moved:
+        return Agreement(why="the reference found nothing that computes positions")
     others = _other_keys(seen.masks, rows, weights, where)
     want = token_rows(output, patch)[:, kept[0]]
     difference = float((token_rows(seen.output, patch) - want).abs().max() / want.abs().max())
@@ -122,18 +128,31 @@ def _agreement(setting: Setting, seen: Strip, rows: list[Rows]) -> Agreement:
     )
 
 
-def _matched(strip: Call, dense: Call, patch: int) -> tuple[list[Tensor], str]:
-    """For the target and each reference, which dense token each token of the strip is."""
-    kept = []
-    for short, whole in zip(strip.latents, dense.latents, strict=True):
-        tokens, every = token_rows(short, patch), token_rows(whole, patch)
-        near = torch.cdist(tokens[0].double(), every[0].double(), compute_mode="donot_use_mm_for_euclid_dist")
-        index = near.min(1).indices
-        away = (tokens - every[:, index]).abs().amax((0, 2)) > 1e-4
-        if bool(away.any()):
-            return [], f"{int(away.sum())} of {len(index)} tokens are no tokens of the picture"
-        kept.append(index)
-    return kept, ""
+def _kept(setting: Setting, seen: Strip, dense: Call, twin: Any) -> tuple[list[Tensor], list[averages.Average], str]:
+    """For the target and each reference, which dense token each token of the strip is; and the averages among them."""
+    patch = setting.small.patch
+    kept = [_matched(*pair, patch) for pair in zip(seen.strip.latents, dense.latents, strict=True)]
+    foreign = kept[0] < 0
+    if any(bool((k < 0).any()) for k in kept[1:]):
+        return [], [], "a reference has tokens that are not its own"
+    if not bool(foreign.any()):
+        return kept, [], ""
+    mask = edit_of(setting).mask
+    if seen.inpaint is None or mask is None:
+        return [], [], f"{int(foreign.sum())} tokens are not of the picture, and no source is known to average"
+    tokens = token_rows(seen.strip.x, patch)
+    found = averages.find(twin, tokens, kept[0], mask[0, 0], dense, seen.inpaint, patch)
+    for average in found:
+        kept[0][average.at] = average.holder
+    return kept, found, "" if found else f"{int(foreign.sum())} of {len(foreign)} tokens are no averages of cells"
+
+
+def _matched(short: Tensor, whole: Tensor, patch: int) -> Tensor:
+    """Which token of a picture each token of its strip is, (n,); -1: none."""
+    tokens, every = token_rows(short, patch), token_rows(whole, patch)
+    near = torch.cdist(tokens[0].double(), every[0].double(), compute_mode="donot_use_mm_for_euclid_dist")
+    index = near.min(1).indices
+    return torch.where((tokens - every[:, index]).abs().amax((0, 2)) > 1e-4, -1, index)
 
 
 def _line(mask: Tensor | None, length: int) -> Tensor:
@@ -189,7 +208,5 @@ def _other_keys(
         return float((line if image is None else line[image < 0]).exp().sum())
 
     pairs = zip(masks, rows, own, where, strict=False)
-    return sum(
-        abs(weight(_line(mask, length), at) - weight(line, there)) > 1e-3
-        for (length, mask), at, (_, line), there in pairs
-    )
+    weights = [(weight(_line(mask, length), at), weight(line, there)) for (length, mask), at, (_, line), there in pairs]
+    return sum(abs(strip - dense) > 1e-3 for strip, dense in weights)

@@ -48,7 +48,7 @@ def token_rows(latent: Tensor, patch: int) -> Tensor:
 
 
 def probes(latents: Sequence[Tensor], patch: int) -> Iterator[list[Tensor]]:
-    """Changed copies of some latents, two for each bit of a token's number: the tokens that have the bit, and the others.
+    """Changed copies of some latents, two for each bit of a token's number: with and without the tokens that have it.
 
     The tokens of all latents are numbered through. Whatever depends on one token alone changes in exactly one copy of
     each pair, and which one it is spells the token's number.

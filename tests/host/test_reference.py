@@ -94,6 +94,16 @@ def test_strip_is_the_dense_step_with_fewer_keys(name, case):
     assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
 
 
+AVERAGED = [(name, 1, 1.0) for name in NAMES if name != "chroma"] + [("flux", 3, 0.0), ("qwen", 3, 0.75)]
+
+
+@pytest.mark.parametrize(("name", "batch", "bias"), AVERAGED)
+def test_averages_stand_at_the_centre_of_their_cell(name, batch, bias):
+    """Averaged tokens are the average of their cell, in value and position, and weigh as much as they stand for."""
+    result = compare(NAMES[name], preset="paper", size=(12, 16), batch=batch, bias=bias)
+    assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
+
+
 def test_every_value_meets_every_family():
     """The choice above is not thinner than it says."""
     for name in NAMES.keys() - SLOW.keys():
