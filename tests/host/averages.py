@@ -134,14 +134,18 @@ def moved(network: Any, averages: list[Average], rows: int, columns: int) -> Ite
         return move
 
     hooks = [module.register_forward_pre_hook(hook(name)) for name, module in network.named_modules()]
-    table = getattr(network, "cropped_pos_embed", None)
+    table: Any = getattr(network, "cropped_pos_embed", None)
 
     def cropped(*args: Any, **kw: Any) -> Tensor:
         found.append("cropped_pos_embed")
         return place(table(*args, **kw), 0)
 
     try:
-        with patched_attribute.object(network, "cropped_pos_embed", cropped) if table else contextlib.nullcontext():
+        with (
+            patched_attribute.object(network, "cropped_pos_embed", cropped)
+            if table is not None
+            else contextlib.nullcontext()
+        ):
             yield found
     finally:
         for each in hooks:

@@ -76,7 +76,7 @@ class Strip:
     inpaint: tuple[Tensor, Tensor] | None = None  # noise and source that the sampler protects the outside with
 
 
-class Residuals(comfy.controlnet.ControlBase):
+class Residuals(comfy.controlnet.ControlBase):  # type: ignore[misc]  # the host has no types
     """A ControlNet that answers with fixed residuals (B, N, D) for the first blocks."""
 
     def __init__(self, tokens: int, width: int, blocks: int) -> None:
@@ -185,7 +185,8 @@ def caught(base: Any, hook: Callable[[Call, Call, Callable[..., Tensor]], Tensor
     def inner(x: Any, t: Any, c_concat: Any = None, c_crossattn: Any = None, control: Any = None,
               transformer_options: Any = None, **kw: Any) -> Tensor:  # fmt: skip
         call = Call(x, t, c_concat, c_crossattn, control, transformer_options or {}, kw)
-        return hook(outer[-1], call, plain) if x.shape != outer[-1].x.shape else call.run(plain)
+        out: Tensor = hook(outer[-1], call, plain) if x.shape != outer[-1].x.shape else call.run(plain)
+        return out
 
     with patched_attribute.object(base, "apply_model", enter), patched_attribute.object(base, "_apply_model", inner):
         yield
@@ -238,7 +239,7 @@ def dense_rows(model: Callable[..., Tensor], call: Call, patch: int) -> list[Row
     """Where image tokens lie among the keys of each attention of a dense call."""
     x, t, concat, context, _, options, kwargs = call
     first = [each(value, lambda v: v[:1]) for value in (x, t, concat, context)]
-    one = Call(*first, None, options, each(kwargs, lambda v: v[:1]))
+    one = Call(first[0], first[1], first[2], first[3], None, options, each(kwargs, lambda v: v[:1]))
     copies = [one.latents, *probes(one.latents, patch)]
     count = len(copies)
     widened = one._replace(

@@ -76,7 +76,7 @@ def test_every_row_is_tested():
 
 def test_shape_is_read_from_the_model(small, model):
     family, network = find_family(model.model.diffusion_model), model.model.diffusion_model
-    assert family.patch_size(network) == (1 if small.family == "FLUX.2" else 2)
+    assert family.patch_size(network) == small.patch
     assert family.hidden(network) in (128, 256)
     assert family.token_pixels(model.model) == 16
 

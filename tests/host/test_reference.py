@@ -27,7 +27,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "bias": (1.0, 0.75),
 }
 NAMES = {small.build.__name__: small for small in SMALL}
-SLOW = {"chroma": 3, "flux2": 4}  # cases of models with many layers or long texts, where not all are run
+SLOW = {"chroma": 2, "flux2": 3}  # cases of models with many layers or long texts, where not all are run
 
 
 def factors(name: str) -> dict[str, tuple[Any, ...]]:
