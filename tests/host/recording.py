@@ -180,7 +180,8 @@ def caught(base: Any, hook: Callable[[Call, Call, Callable[..., Tensor]], Tensor
     def enter(x: Any, t: Any, c_concat: Any = None, c_crossattn: Any = None, control: Any = None,
               transformer_options: Any = None, **kw: Any) -> Tensor:  # fmt: skip
         outer.append(Call(x, t, c_concat, c_crossattn, control, dict(transformer_options or {}), kw))
-        return entry(x, t, c_concat, c_crossattn, control, transformer_options or {}, **kw)
+        out: Tensor = entry(x, t, c_concat, c_crossattn, control, transformer_options or {}, **kw)
+        return out
 
     def inner(x: Any, t: Any, c_concat: Any = None, c_crossattn: Any = None, control: Any = None,
               transformer_options: Any = None, **kw: Any) -> Tensor:  # fmt: skip

@@ -85,8 +85,11 @@ def padded(call: Call, patch: int) -> Call:
         value = torch.cat([value, value[..., :down, :]], -2) if down else value
         return torch.cat([value, value[..., :right]], -1) if right else value
 
+    def pad_any(value: Tensor) -> Tensor:
+        return pad(value, any_size=True)
+
     kwargs = {
-        name: value if name == "denoise_mask" else each(value, lambda v, n=name: pad(v, n == "ref_latents"))
+        name: value if name == "denoise_mask" else each(value, pad_any if name == "ref_latents" else pad)
         for name, value in call.kwargs.items()
     }
     return call._replace(x=pad(call.x), concat=each(call.concat, pad), kwargs=kwargs)
