@@ -13,14 +13,16 @@ from torch import Tensor
 _ALIGN = 8  # elements; fast attention kernels want row strides that are multiples of it
 
 
-def key_bias(mass: Tensor, before: int, after: int, strength: float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
-    """Additive bias over all keys: (n,) -> (1, 1, 1, before + n + after); keys around the image tokens get 0.
+def key_bias(mass: Tensor, strength: float | Tensor = 1.0, dtype: torch.dtype | None = None) -> Tensor:
+    """Additive bias over all keys: (L,) -> (1, 1, 1, L), strength * log(mass). Keys that stand for themselves get 0,
+    keys of no mass are out.
 
-    dtype: of the result. A conversion afterwards would cost the alignment, and each attention call a copy.
+    mass: dense tokens that each key stands for. strength: of all keys, or (L,). dtype: of the result. A conversion
+    afterwards would cost the alignment, and each attention call a copy.
     """
-    length = before + len(mass) + after
+    length = len(mass)
     bias = mass.new_zeros(1, 1, 1, -(-length // _ALIGN) * _ALIGN, dtype=dtype)
-    bias[..., before : before + len(mass)] = strength * mass.log()
+    bias[..., :length] = (strength * mass.log()).clamp_min(torch.finfo(bias.dtype).min)
     return bias[..., :length]
 
 

@@ -59,23 +59,32 @@ def choose_cells(kept: Tensor, factors: Tensor) -> tuple[Cells, ...]:
     return tuple(chosen)
 
 
-def cell_plan(rows: int, columns: int, factor: int) -> tuple[Cells, ...]:
-    """Cells of one size over a whole grid of which no token is kept."""
-    return choose_cells(torch.zeros(rows, columns, dtype=torch.bool), torch.full((rows, columns), factor))
+def cell_numbers(kept: Tensor, cells: tuple[Cells, ...], factors: Tensor) -> Tensor:
+    """For each token the number of the cell that stands for it, counted through all sizes: (rows, columns) -> (N,)
+    long, -1 for kept tokens."""
+    rows, columns = kept.shape
+    numbers, start = torch.full((rows, columns), -1), 0
+    for one in cells:
+        down, across = cell_grid(rows, columns, one.factor)
+        of_cell = torch.full((down * across,), -1)
+        of_cell[one.index] = torch.arange(start, start + len(one.index))
+        spread = _spread(of_cell.reshape(down, across), one.factor, rows, columns)
+        numbers = torch.where(~kept & (factors == one.factor), spread, numbers)
+        start += len(one.index)
+    return numbers.flatten()
 
 
-def real_tokens(kept: Tensor, factors: Tensor, turns: int = 4) -> list[tuple[Tensor, Tensor]]:
+def real_tokens(kept: Tensor, factors: Tensor, turns: int = 4) -> list[Tensor]:
     """Instead of averages: one real token for each cell, in turn the dropped one nearest to the centre of each quarter.
 
     A model that meets another token of each cell in each step sees more of the picture than any one step could show it
-    (`lab/REPORT.md`). turns: 1 to 4. Returns, for each turn, (index of the token in the dense grid, mass), both (k,),
-    sorted by index.
+    (`lab/REPORT.md`). turns: 1 to 4. Returns, for each turn, the token's index in the dense grid, (k,), in the order of
+    the cells (`choose_cells`): a cell has the same place in the strip in every turn.
     """
     rows, columns = kept.shape
     numbers = torch.arange(rows * columns).reshape(rows, columns)
-    found: list[list[Tensor]] = [[] for _ in QUARTERS[:turns]]
-    chosen = choose_cells(kept, factors)
-    for cells in chosen:
+    found: list[list[Tensor]] = [[numbers.new_zeros(0)] for _ in QUARTERS[:turns]]
+    for cells in choose_cells(kept, factors):
         f = cells.factor
         steps = torch.arange(f) - (f - 1) / 2
         usable = _per_cell((~kept & (factors == f)).float(), f).reshape(-1, f * f)[cells.index] > 0
@@ -85,9 +94,7 @@ def real_tokens(kept: Tensor, factors: Tensor, turns: int = 4) -> list[tuple[Ten
             away = (steps[:, None] - down * f / 4).square() + (steps - across * f / 4).square() + inward
             best = torch.where(usable, away.flatten(), torch.inf).argmin(-1)
             found[turn].append(members.gather(1, best[:, None])[:, 0])
-    mass = torch.cat([torch.zeros(0), *(c.mass for c in chosen)])
-    sorted_turns = [torch.cat([numbers.new_zeros(0), *parts]).sort() for parts in found]
-    return [(index, mass[order]) for index, order in sorted_turns]
+    return [torch.cat(parts) for parts in found]
 
 
 def pool_tokens(tokens: Tensor, rows: int, columns: int, factor: int) -> Tensor:

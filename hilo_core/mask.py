@@ -13,6 +13,14 @@ from .errors import HiLoError, all_finite
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
+NEAR_BLACK = 0.04  # a mask of no more than this is no edit: JPEG noise, rounding
+
+
+def is_edited(mask: Tensor) -> Tensor:
+    """Where a mask (any shape, values 0..1) asks for an edit: bool of its shape. The one definition for all nodes."""
+    return mask > NEAR_BLACK
+
+
 def check_mask(mask: Tensor) -> Tensor:
     """Bring a mask to (B, H, W) float, or say what is wrong with it. Values outside 0..1 are clamped."""
     if mask.ndim == 2:
@@ -81,6 +89,14 @@ def distance_to(tokens: Tensor) -> Tensor:
     if not bool(tokens.any()):
         return torch.full(tokens.shape, float("inf"))
     return torch.from_numpy(ndimage.distance_transform_edt(~tokens.cpu().numpy())).float()
+
+
+def nearest(tokens: Tensor) -> Tensor:
+    """For each token the row-major number of the nearest True one, itself if it is: (rows, columns) bool -> (N,)."""
+    rows, columns = ndimage.distance_transform_edt(
+        ~tokens.cpu().numpy(), return_distances=False, return_indices=True
+    ).astype(np.int64)
+    return torch.from_numpy(rows * tokens.shape[1] + columns).flatten()
 
 
 def dilate_tokens(tokens: Tensor, radius: float, relative: bool = False) -> Tensor:

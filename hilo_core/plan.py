@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .cells import Cells, Levels, cell_distance, choose_cells, real_tokens
+from .cells import Cells, Levels, cell_distance, cell_numbers, choose_cells, real_tokens
 from .errors import HiLoError
-from .mask import dilate_tokens, distance_to
+from .mask import dilate_tokens, distance_to, nearest
 
 EDIT, HIGH, NATIVE = 0, 1, 2  # kinds of kept tokens
 RULES = ("energy", "ratio", "threshold")
@@ -35,22 +35,28 @@ class TokenSettings:
 
 @dataclass(frozen=True)
 class TokenPlan:
-    """Which tokens the model sees, in the order of the strip: kept tokens, then the cells, small ones first."""
+    """Which tokens the model sees, in the order of the strip: edit and detail tokens by place, then one token for each
+    cell, small cells first. So a token of the edit has the same place in the strip in every turn, which whatever keeps
+    features between steps relies on."""
 
     rows: int
     columns: int
-    kept: Tensor  # (k,) long, sorted: dense indices of the kept tokens
+    kept: Tensor  # (k,) long: dense indices of the kept tokens
     kind: Tensor  # (k,) EDIT, HIGH or NATIVE
     cells: tuple[Cells, ...]
     mass: Tensor  # (n,) float: dense tokens that each strip token stands for; sums to rows * columns with cells
+    owner: Tensor  # (rows * columns,) long: for each dense token the one of the strip that is it or stands for it
     note: str = ""  # what a user should know, e.g. a budget that could not be met
     turns: tuple[TokenPlan, ...] = ()  # for the steps that follow: as many tokens, other real ones for the cells
 
     @classmethod
-    def of_cells(cls, rows: int, columns: int, cells: tuple[Cells, ...]) -> TokenPlan:
-        """A plan that keeps no token of its own: a picture seen from afar."""
-        none = torch.zeros(0, dtype=torch.long)
-        return cls(rows, columns, none, none, cells, torch.cat([c.mass for c in cells]))
+    def of_cells(cls, rows: int, columns: int, factor: int) -> TokenPlan:
+        """A plan that keeps no token of its own: a picture seen from afar, in cells of one size."""
+        none, kept = torch.zeros(0, dtype=torch.long), torch.zeros(rows, columns, dtype=torch.bool)
+        factors = torch.full((rows, columns), factor)
+        cells = choose_cells(kept, factors)
+        mass = torch.cat([c.mass for c in cells])
+        return cls(rows, columns, none, none, cells, mass, cell_numbers(kept, cells, factors))
 
     @property
     def total(self) -> int:
@@ -191,23 +197,28 @@ def _high_count(detail: Tensor, core: Tensor, order: Tensor, settings: TokenSett
 
 def _assemble(ground: _Ground, choice: _Choice, settings: TokenSettings) -> TokenPlan:
     core, kept, factors = ground.core, choice.kept, choice.factors
+    rows, columns = core.shape
     index = kept.flatten().nonzero()[:, 0]
     kind = torch.where(core.flatten()[index], EDIT, HIGH)
-    plan = TokenPlan(core.shape[0], core.shape[1], index, kind, (), torch.ones(len(index)))
+    place = torch.full((kept.numel(),), -1)
+    place[index] = torch.arange(len(index))
+    whole = torch.ones(len(index))
     if not settings.levels:
+        return TokenPlan(rows, columns, index, kind, (), whole, place[nearest(kept)])
+    cells = choose_cells(kept, factors)
+    owner = torch.where(place < 0, len(index) + cell_numbers(kept, cells, factors), place)
+    mass = torch.cat([whole, *(c.mass for c in cells)])
+    plan = TokenPlan(rows, columns, index, kind, () if settings.native else cells, mass, owner)
+    if not settings.native or not cells:
         return plan
-    if not settings.native:
-        cells = choose_cells(kept, factors)
-        return replace(plan, cells=cells, mass=torch.cat([plan.mass, *(c.mass for c in cells)]))
-    turns = [_with_real(plan, native, mass) for native, mass in real_tokens(kept, factors, settings.turns)]
-    return replace(turns[0], turns=tuple(turns[1:]) if NATIVE in turns[0].kind else ())
+    turns = [_with_real(plan, native) for native in real_tokens(kept, factors, settings.turns)]
+    return replace(turns[0], turns=tuple(turns[1:]))
 
 
-def _with_real(plan: TokenPlan, native: Tensor, mass: Tensor) -> TokenPlan:
+def _with_real(plan: TokenPlan, native: Tensor) -> TokenPlan:
     """A native token stands for its whole cell, itself included; the others of the strip stand for themselves."""
-    index, order = torch.cat([plan.kept, native]).sort()
-    kind = torch.cat([plan.kind, torch.full_like(native, NATIVE)])[order]
-    return replace(plan, kept=index, kind=kind, mass=torch.cat([plan.mass, mass])[order])
+    kind = torch.cat([plan.kind, torch.full_like(native, NATIVE)])
+    return replace(plan, kept=torch.cat([plan.kept, native]), kind=kind)
 
 
 def _plan_for_budget(ground: _Ground, settings: TokenSettings) -> TokenPlan:

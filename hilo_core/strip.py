@@ -60,9 +60,10 @@ def compress(latent: Tensor, low: Tensor, grid: TokenGrid, plan: TokenPlan) -> T
 def restore(strip: Tensor, background: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
     """Put kept tokens back over a background: (B, C, p, n * p) and (B, C, H, W) -> (B, C, H, W).
 
-    Low-frequency tokens are discarded.
+    Low-frequency tokens are discarded. See `StripMap.restore` for a result that is sensible in dropped tokens too.
     """
-    return StripMap(grid, plan, strip.device).restore(strip, background)
+    strip_map = StripMap(grid, plan, strip.device)
+    return torch.where(strip_map.kept(), strip_map.restore(strip, torch.zeros_like(background)), background)
 
 
 class StripMap:
@@ -74,18 +75,15 @@ class StripMap:
     def __init__(self, grid: TokenGrid, plan: TokenPlan, device: torch.device, known: Tensor | None = None) -> None:
         p, size = grid.patch, (grid.latent_height, grid.latent_width)
         self.grid, self.plan = grid, plan.to(device)
-        pixel, inside = _pixels(plan.kept.cpu(), grid)
+        pixel = _pixels(plan.kept.cpu(), grid)
         self.taken = pixel.to(device)
-        self.target = pixel[inside].to(device)  # a padded pixel is not put back
-        source = torch.arange(p)[:, None] * plan.count * p + torch.arange(len(plan.kept) * p)
-        whole = bool(inside.all()) and not plan.cells
-        self.source = None if whole else source.flatten()[inside].to(device)  # None: all of the strip, in its order
+        self.source = _sources(plan, grid).to(device)
         known = torch.ones(size, dtype=torch.bool) if known is None else known
         self.pools = []
         for cells in plan.cells:
             weights, divisor = pool_weights(known.to(device), cells.factor)
             coarse = TokenGrid(divisor.shape[-2], divisor.shape[-1], p)
-            self.pools.append((weights, divisor, cells.factor, _pixels(cells.index.cpu(), coarse)[0].to(device)))
+            self.pools.append((weights, divisor, cells.factor, _pixels(cells.index.cpu(), coarse).to(device)))
 
     def compress(self, latent: Tensor, low: Tensor | None = None) -> Tensor:
         """(B, C, H, W) and its low-frequency tokens (B, C, p, cells * p) -> (B, C, p, n * p).
@@ -106,23 +104,46 @@ class StripMap:
         taken = latent.flatten(2).gather(2, pixels.expand(*latent.shape[:2], -1))
         return taken.reshape(*latent.shape[:2], self.grid.patch, -1)
 
-    def restore(self, strip: Tensor, background: Tensor) -> Tensor:
-        """(B, C, p, n * p) over (B, C, H, W) -> (B, C, H, W). Low-frequency tokens are discarded."""
-        size, pixels = strip.shape[:2], strip.flatten(2)
-        if self.source is not None:
-            pixels = pixels.gather(2, self.source.expand(*size, -1))
-        full = background.to(strip).flatten(2).scatter(2, self.target.expand(*size, -1), pixels)
+    def offset(self, latent: Tensor, low: Tensor | None = None) -> Tensor:
+        """What `restore` has to add so that the strip of a latent gives that latent: (B, C, H, W) -> the same, exactly
+        0 where a token is kept. low: as in `compress`."""
+        return (latent - self._spread(self.compress(latent, low))).masked_fill(self.kept(), 0.0)
+
+    def kept(self) -> Tensor:
+        """(H, W) bool: pixels of kept tokens."""
+        kept = torch.zeros(self.grid.count, dtype=torch.bool, device=self.plan.kept.device)
+        kept[self.plan.kept] = True
+        return self.grid.pixels(kept.reshape(self.grid.height, self.grid.width))
+
+    def restore(self, strip: Tensor, offset: Tensor) -> Tensor:
+        """(B, C, p, n * p) and the `offset` of a clean latent (B or 1, C, H, W) -> (B, C, H, W).
+
+        Kept tokens are put back as they are; a dropped one is the clean latent with the change of the token that stands
+        for it, so that statistics over the whole latent stay sensible.
+        """
+        return self._spread(strip) + offset
+
+    def _spread(self, strip: Tensor) -> Tensor:
+        size = strip.shape[:2]
+        full = strip.flatten(2).gather(2, self.source.expand(*size, -1))
         return full.reshape(*size, self.grid.latent_height, self.grid.latent_width)
 
 
-def _pixels(tokens: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
-    """Latent pixels of tokens side by side: (n,) indices -> (p * n * p,) pixel numbers, and whether each one lies in
-    the latent. Padding wraps round, as in `to_tokens`."""
+def _sources(plan: TokenPlan, grid: TokenGrid) -> Tensor:
+    """For each latent pixel the number of the strip's pixel that is it, or stands for it: (H * W,)."""
+    p = grid.patch
+    y, x = torch.arange(grid.latent_height)[:, None], torch.arange(grid.latent_width)
+    owner = plan.owner.cpu()[y // p * grid.width + x // p]
+    return (y % p * plan.count * p + owner * p + x % p).flatten()
+
+
+def _pixels(tokens: Tensor, grid: TokenGrid) -> Tensor:
+    """Latent pixels of tokens side by side: (n,) indices -> (p * n * p,) pixel numbers. Padding wraps round, as in
+    `to_tokens`."""
     side = torch.arange(grid.patch)
     y = (tokens // grid.width * grid.patch)[None, :, None] + side[:, None, None]  # (p, n, 1)
     x = (tokens % grid.width * grid.patch)[None, :, None] + side  # (1, n, p)
-    inside = (y < grid.latent_height) & (x < grid.latent_width)
-    return (y % grid.latent_height * grid.latent_width + x % grid.latent_width).flatten(), inside.flatten()
+    return (y % grid.latent_height * grid.latent_width + x % grid.latent_width).flatten()
 
 
 def _row(parts: list[Tensor]) -> Tensor:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ..bias import add_bias
+from .reasons import DenseRun
 
 Override = Callable[..., Tensor]
+OVERRIDE = "optimized_attention_override"  # where the host looks for one
 KEEPS, KERNEL, OTHER = "keeps the mask", "only a kernel without masks", "changes attention and drops the mask"
 _SAME = 0.1  # relative difference of two attention kernels; int8 and fp8 ones stay below, a change of meaning does not
 _FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError)  # of foreign code
@@ -40,7 +42,7 @@ class Attention:
             tuple(q.shape),
             heads,
             bool(kw.get("skip_reshape")),
-            kw.get("transformer_options") or {},
+            {name: value for name, value in (kw.get("transformer_options") or {}).items() if name != OVERRIDE},
         )
 
     def noise(self, length: int, seed: int) -> Tensor:
@@ -112,6 +114,25 @@ def biased_attention(bias: dict[int, Tensor], previous: Override | None, around:
     return attend
 
 
+def checked_attention(inner: Override, lengths: frozenset[int], least: int, seen: list[int]) -> Override:
+    """The same override for a strip, which leaves the model with DenseRun at the first attention that may see the
+    picture and was not there when the layout was found: it would get no bias, or a wrong one.
+
+    lengths: numbers of keys that are known. least: fewer keys than this cannot hold the strip. seen: gets the number of
+    keys of each attention that may hold it; of none that is compiled.
+    """
+
+    def attend(function: Override, q: Tensor, k: Tensor, *args: Any, **kw: Any) -> Tensor:
+        keys = k.shape[2] if kw.get("skip_reshape") else k.shape[1]
+        if keys >= least and keys not in lengths:
+            raise DenseRun("an attention over other tokens than the model's own is in this model call")
+        if keys >= least and not torch.compiler.is_compiling():
+            seen.append(keys)
+        return inner(function, q, k, *args, **kw)
+
+    return attend
+
+
 def _pytorch() -> Override:
     from comfy.ldm.modules import attention as host
 
@@ -122,7 +143,9 @@ def _honest() -> set[Override]:
     """The host's kernels that honour a mask."""
     from comfy.ldm.modules import attention as host
 
-    names = ("basic", "sub_quad", "split", "xformers", "pytorch")
+    names = ["basic", "sub_quad", "split", "xformers", "pytorch", "comfy_kitchen_int8"]
+    if getattr(host, "SAGE_ATTENTION_SUPPORTS_MASK", False):
+        names.append("sage")
     return {_plain(getattr(host, f"attention_{name}", host.attention_pytorch)) for name in names}
 
 

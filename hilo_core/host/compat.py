@@ -19,6 +19,7 @@ UNET_PATCHES = {
     "forward_timestep_embed_patch",
 }
 STRIP_WRAPPERS = {"easycache", "torch.compile"}  # wrappers inside a model call that are right on a strip
+WRAPPERS = {"easycache", "lazycache", "torch.compile", "context_windows"}  # the host's own, anywhere
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,35 @@ FEATURES: dict[str, Feature] = {
     ),
     "frames": Feature("Video of several frames", "test_several_frames", DENSE, "the latent has more than one frame"),
     "unet": Feature("UNets (SD 1.5, SDXL)", "test_unknown_model_is_refused", REFUSED),
+    "stateful": Feature(
+        "Whatever may keep features between steps: block replacements, model function wrappers, unknown wrappers",
+        "test_one_set_has_no_dense_step_between",
+        text="all steps take one set of tokens, since {} may keep features between steps",
+    ),
+    "whole_grid": Feature(
+        "Regional prompts, and other masks or weights made for the whole grid",
+        "test_beside_a_neighbour_that_needs_the_whole",
+        DENSE,
+        "{} was made for the whole grid",
+    ),
+    "fails_on_strip": Feature(
+        "Foreign code that fails on a part of the tokens",
+        "test_beside_a_neighbour_that_needs_the_whole",
+        DENSE,
+        "{} fails on a part of the tokens",
+    ),
+    "replaced_code": Feature(
+        "TeaCache, CacheDiT, WaveSpeed and others that put their own forward or blocks into a model",
+        "test_beside_a_neighbour_that_needs_the_whole",
+        DENSE,
+        "{} by another node",
+    ),
+    "class": Feature(
+        "A model inside another node's module, or of a class made from a known one",
+        "test_model_that_is_not_of_its_own_class",
+        DENSE,
+        "the model's class {} is not known",
+    ),
     "nan": Feature("A latent or mask with NaN", "test_nan_is_an_error", REFUSED),
 }  # fmt: skip
 

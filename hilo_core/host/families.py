@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from torch.nn import Module
+
 from ..errors import HiLoError
 
 
@@ -20,7 +22,6 @@ class Family:
     width: str  # attribute with the transformer's width, for the cost model
     checkpoints: str  # known to be of this family
     patch: str = "patch_size"  # attribute with the latent pixels per token side
-    text_first: bool = True  # the order of the joint sequence: text, image, references; or image, text
     references: bool = False  # takes reference latents as more image tokens
     dense_when: str = ""  # what makes a run dense, for the README
     since: str = "0.3.75"  # host version
@@ -37,10 +38,10 @@ class Family:
         known = {128: 16, 64: 32, 48: 16}.get(form.latent_channels, 8)  # FLUX.2, HunyuanImage, Wan 2.2 on old hosts
         return int(getattr(form, "spacial_downscale_ratio", known)) * self.patch_size(model.diffusion_model)
 
-    def padding(self, model: Any, tokens: int) -> int:
-        """Pad tokens that the model appends to so many image tokens."""
+    def padding(self, model: Any) -> Callable[[int], int]:
+        """How many pad tokens the model appends to a number of image tokens."""
         multiple = getattr(model, "pad_tokens_multiple", None)
-        return -tokens % multiple if multiple else 0
+        return lambda tokens: -tokens % multiple if multiple else 0
 
     def hidden(self, model: Any) -> int:
         """Width of the transformer."""
@@ -100,7 +101,6 @@ FAMILIES: tuple[Family, ...] = (
         "pe_embedder",
         "inner_dim",
         "HiDream-I1 Full, Dev, Fast",
-        text_first=False,
         dense_when="HiDream-E1 (its source picture lies beside the target in one latent)",
     ),
     Family(
@@ -109,7 +109,6 @@ FAMILIES: tuple[Family, ...] = (
         "pe_embedder",
         "hidden_size",
         "HunyuanImage 2.1, HunyuanVideo at one frame",
-        text_first=False,
         dense_when="more than one frame; reference or guiding frames",
     ),
     Family(
@@ -136,6 +135,14 @@ FAMILIES: tuple[Family, ...] = (
 def class_path(model: Any) -> str:
     """module:class of a model."""
     return f"{type(model).__module__}:{type(model).__qualname__}"
+
+
+def hides_family(model: Any) -> bool:
+    """Whether a class that is not known is made from a known one, or has a model of a known one inside."""
+    inside = model.children() if isinstance(model, Module) else ()
+    kinds = [kind for one in (model, *inside) for kind in type(one).__mro__]
+    paths = {f"{kind.__module__}:{kind.__qualname__}" for kind in kinds}
+    return any(family.model_class in paths for family in FAMILIES)
 
 
 def find_family(model: Any) -> Family:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,18 +12,18 @@ from torch import Tensor
 from ..errors import HiLoError, all_finite
 from ..frequency import detail
 from ..grid import TokenGrid
-from ..mask import mask_to_tokens
+from ..mask import is_edited, mask_to_tokens
 from ..plan import TokenPlan, TokenSettings, make_plan
+from .call import flat
 from .compat import FEATURES
+from .reasons import DenseRun
 
-
-class DenseRun(Exception):
-    """This run, or this call, has to be dense; the text is the reason that the user sees."""
+__all__ = ["DenseRun"]
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """A HILO_PLAN: what `HiLoTokenSelect` found out from the picture in pixels."""
+    """A HILO_PLAN: what HiLo Token Select found out from the picture in pixels."""
 
     settings: TokenSettings
     edit: Tensor  # (rows, columns) bool, before dilation
@@ -32,20 +33,35 @@ class PlanRequest:
 
 
 @dataclass(frozen=True)
-class Known:
-    """The clean picture and the plan of one run. Latents are (B, C, H, W), or (B, C, 1, H, W) for video models."""
+class Outside:
+    """The part of a picture that must not change where only a plan says so: the sampler itself protects nothing."""
+
+    editable: Tensor  # (H, W) bool, latent pixels that may change
+    latent: Tensor  # (B, C, H, W) or with a frame axis, as the sampler has it
+    picture: Tensor  # the same before process_latent_in
+
+    def put_back(self, out: Tensor, picture: Tensor) -> Tensor:
+        """`out` with the picture outside the edit; parts of the latent as they are."""
+        if out.shape[-2:] != self.editable.shape or out.shape[0] % picture.shape[0] or out.shape[1] != picture.shape[1]:
+            return out
+        return torch.where(self.editable.to(out.device), out, repeat(picture.reshape(-1, *out.shape[1:]), out))
+
+
+def repeat(value: Tensor, like: Tensor) -> Tensor:
+    """A per-picture value for conds that the host has batched, cond by cond."""
+    value, times = value.to(like), like.shape[0] // value.shape[0]
+    if value.shape[0] == 1:
+        return value.expand(times, *[-1] * (value.ndim - 1))
+    return value if times == 1 else value.repeat(times, *[1] * (value.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The clean picture of one run. Latents are (B, C, H, W), or (B, C, 1, H, W) for video models."""
 
     latent: Tensor  # as the sampler has it, after process_latent_in
     picture: Tensor  # the same before process_latent_in
-    grid: TokenGrid
-    plan: TokenPlan
-    editable: Tensor | None  # (H, W) bool where there is no denoise mask: all else must stay the source
-    small: dict[int, Tensor]  # latents of the downsampled picture, by factor, where a VAE was wired
-
-
-def flat(latent: Tensor) -> Tensor:
-    """Without the frame axis: (B, C, 1, H, W) or (B, C, H, W) -> (B, C, H, W)."""
-    return latent[:, :, 0] if latent.ndim == 5 else latent
+    from_reference: bool  # the sampler's own latent was empty, or no clean picture
 
 
 def reference_like(conds: dict[str, list[dict[str, Any]]], shape: torch.Size) -> Tensor | None:
@@ -54,73 +70,90 @@ def reference_like(conds: dict[str, list[dict[str, Any]]], shape: torch.Size) ->
     return next((z for z in latents if z.shape[-2:] == shape[-2:] and z.shape[1] == shape[1]), None)
 
 
-def find_known(
-    model: Any,
-    latent: Tensor,
-    denoise_mask: Tensor | None,
-    conds: dict[str, list[dict[str, Any]]],
-    patch: int,
-    settings: TokenSettings,
-    request: PlanRequest | None,
-    text_lengths: set[int],
-    longest: float,
-) -> Known:
-    """Everything that follows from the sampler's inputs. Raises DenseRun with the reason, or HiLoError.
+def find_source(
+    model: Any, latent: Tensor, masked: bool, noisy: bool, conds: dict[str, list[dict[str, Any]]]
+) -> Source | None:
+    """The clean picture; None where it is not known.
 
-    latent: before process_latent_in. denoise_mask: prepared to the latent's size, or None. text_lengths: numbers of
-    text tokens; a strip must not be as long, so that attention over text alone is told from attention over it.
-    longest: share of the dense tokens above which a strip is not worth its overhead.
+    latent: the sampler's, before process_latent_in. masked: whether there is a denoise mask, and the latent is then the
+    picture whatever it holds. noisy: no noise is added, so the latent holds some already.
     """
-    if latent.ndim not in (4, 5) or (latent.ndim == 5 and latent.shape[2] != 1):
-        raise DenseRun(FEATURES["frames"].text)
-    grid = TokenGrid(latent.shape[-2], latent.shape[-1], patch)
-    if denoise_mask is None and request is None:
-        raise DenseRun(
-            "no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLoTokenSelect"
-        )
-    if not torch.count_nonzero(latent) and denoise_mask is None:
+    empty = not masked and not bool(torch.count_nonzero(latent))
+    if empty or noisy:
         reference = reference_like(conds, latent.shape)
-        if reference is None:
-            raise DenseRun("the latent is empty and no reference latent has its size, so the picture is not known")
+        if reference is None or masked:
+            return None
         latent = reference.to(latent).reshape(reference.shape[:2] + latent.shape[2:])
     picture = latent
     if torch.count_nonzero(latent):
         latent = model.process_latent_in(latent)
     if not all_finite(latent):
         raise HiLoError("The latent has NaN or infinite values. Check the VAE Encode before the sampler.")
+    return Source(latent, picture, empty or noisy)
 
-    edit, editable = _edit_tokens(denoise_mask, grid, request)
+
+def find_outside(source: Source | None, request: PlanRequest | None, masked: bool) -> Outside | None:
+    """What a plan protects where no denoise mask does; None where nothing is to be protected, or cannot be."""
+    if source is None or request is None or masked:
+        return None
+    height, width = source.latent.shape[-2:]
+    for patch in range(1, 5):
+        grid = TokenGrid(height, width, patch)
+        if request.edit.shape == (grid.height, grid.width):
+            return Outside(grid.pixels(request.edit).to(source.latent.device), source.latent, source.picture)
+    return None
+
+
+def choose_plan(
+    source: Source,
+    mask: Tensor | None,
+    grid: TokenGrid,
+    settings: TokenSettings,
+    request: PlanRequest | None,
+    unfit: Callable[[int], bool],
+    longest: float,
+) -> TokenPlan:
+    """The plan of one run. Raises DenseRun with the reason, or HiLoError.
+
+    mask: the denoise mask, prepared to the latent's size. unfit: whether a strip must not have so many tokens. longest:
+    share of the dense tokens above which a strip is not worth its overhead.
+    """
+    edit = _edit_tokens(mask, grid, request)
     if not bool(edit.any()):
         raise DenseRun("the mask is empty, nothing is to be generated")
     wanted = request.settings if request else settings
-    score = request.detail if request else detail(flat(latent), grid.height, grid.width, wanted.score)
+    score = request.detail if request else detail(flat(source.latent), grid.height, grid.width, wanted.score)
     plan = make_plan(edit, score, wanted)
-    while plan.count in text_lengths and not plan.complete:
+    for _ in range(16):
+        if plan.complete or not unfit(plan.count):
+            break
         wanted = replace(wanted, multiple=wanted.multiple + 8)
         plan = make_plan(edit, score, wanted)
     if plan.count > longest * plan.total:
         raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
-    small = {factor: flat(model.process_latent_in(z)) for factor, z in request.small.items()} if request else {}
-    return Known(latent, picture, grid, plan, editable, small)
+    return plan
 
 
-def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> tuple[Tensor, Tensor | None]:
-    """Tokens that may change, and, without a denoise mask, the latent pixels that may."""
+def check_frames(latent: Tensor) -> None:
+    """DenseRun unless a latent is one picture."""
+    if latent.ndim not in (4, 5) or (latent.ndim == 5 and latent.shape[2] != 1):
+        raise DenseRun(FEATURES["frames"].text)
+
+
+def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> Tensor:
+    """(rows, columns) bool: tokens that may change."""
     edit = torch.zeros(grid.height, grid.width, dtype=torch.bool)
-    editable = None
     if request is not None:
         if request.edit.shape != edit.shape:
             rows, columns = request.edit.shape
-            raise HiLoError(
-                f"The plan is for {columns}x{rows} tokens, but the latent has {grid.width}x{grid.height}. "
-                "Give HiLoTokenSelect the picture that goes to the sampler."
+            raise DenseRun(
+                f"the plan is for {columns}x{rows} tokens, but the latent has {grid.width}x{grid.height}: give HiLo "
+                "Token Select the picture that goes to this sampler"
             )
         edit |= request.edit
-        editable = grid.pixels(edit)
     if mask is not None:
         if not all_finite(mask):
             raise HiLoError("The noise mask has NaN or infinite values. Check the node that made it.")
-        pixels = mask.reshape(-1, *mask.shape[-2:])
-        edit |= mask_to_tokens(pixels, grid.height, grid.width, grid.patch)
-        editable = None
-    return edit, editable
+        pixels = is_edited(mask.reshape(-1, *mask.shape[-2:]))
+        edit |= mask_to_tokens(pixels.float(), grid.height, grid.width, grid.patch)
+    return edit

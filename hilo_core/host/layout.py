@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..bias import key_bias
-from ..errors import HiLoError
 from ..plan import TokenPlan
 from ..strip import gather
 from .attention import Attention
-from .families import Family
+from .probe import CONST, PAD, TARGET, Part, Probe
+from .reasons import DenseRun
 
 
 @dataclass(frozen=True)
@@ -43,50 +43,90 @@ class Layout:
 
     positions: tuple[Tensor, ...]  # answers of the position embedder, in the order the model asks
     bias: dict[int, Tensor]  # additive attention bias, by the number of keys
-    attention: Attention | None = None  # as the model called it
+    attention: Attention  # as the model calls it
+    lengths: frozenset[int] = frozenset()  # numbers of keys that the model has, biased or not
+    least: int = 0  # attention over fewer keys than this cannot hold the strip's tokens
+    seeing: int = 0  # how many attentions of a call see the picture
+    source: int | None = None  # number of the reference that is the picture, and follows its plan
+    turn: int = 0  # of the plan
+    devices: dict[torch.device, dict[int, Tensor]] = field(default_factory=dict)  # the bias there
+
+    def bias_on(self, device: torch.device) -> dict[int, Tensor]:
+        """The bias where the model computes."""
+        if device not in self.devices:
+            self.devices[device] = {length: bias.to(device) for length, bias in self.bias.items()}
+        return self.devices[device]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a model call holds: the target and its references, densely and in the strip, and the model's pad tokens."""
+
+    target: Segment
+    references: tuple[Segment, ...]
+    pads: Callable[[int], int]
+
+    def of(self, kind: int) -> Segment:
+        """The target or a reference."""
+        return self.target if kind == TARGET else self.references[kind]
+
+    def dense(self, part: Part) -> int:
+        """Tokens of a part in the dense call."""
+        kind, count = part
+        return count if kind == CONST else self.pads(self.target.total) if kind == PAD else self.of(kind).total
+
+    def strip(self, part: Part) -> int:
+        """Tokens of a part in the strip."""
+        kind, count = part
+        return count if kind == CONST else self.pads(self.target.count) if kind == PAD else self.of(kind).count
+
+    def mass(self, part: Part) -> Tensor:
+        """Dense tokens that each one of a part in the strip stands for. Pads are all alike: few stand for many."""
+        kind, count = part
+        if kind == CONST:
+            return torch.ones(count)
+        if kind != PAD:
+            return self.of(kind).mass()
+        dense, strip = self.dense(part), self.strip(part)
+        if dense and not strip:
+            raise DenseRun("the strip has no pad token, the picture has some")
+        return torch.full((strip,), dense / max(strip, 1))
 
 
 def make_layout(
-    asked: list[Tensor],
-    family: Family,
-    model: Any,
-    target: Segment,
-    references: list[Segment],
-    strength: float,
-    attention: Attention | None = None,
+    probe: Probe, asked: list[Tensor], pictures: Pictures, strength: float, source: int | None = None, turn: int = 0
 ) -> Layout:
     """Gather the strip's positions from the dense ones and lay the bias over the same sequences.
 
-    asked: what the dense model asked its embedder for, (B or 1, L, axes) each. A sequence that is too short to hold
-    the image tokens is text alone and stays. attention: a call of the model's, whose type the bias takes.
-    HiLoError when no sequence holds them.
+    asked: what the dense model asked its embedder for, (B or 1, L, axes) each. strength: of the bias of cells. DenseRun
+    where the dense model did not ask as the tiny one did, or two kinds of attention cannot be told apart by length.
     """
-    pad, strip_pad = family.padding(model, target.total), family.padding(model, target.count)
-    image = target.total + pad + sum(r.total for r in references)
-    mass = torch.cat([target.mass(), torch.ones(strip_pad), *(r.mass() for r in references)]).to(asked[0].device)
-    biased = strength > 0 and not bool((mass == 1).all())
-    dtype = attention.dtype if attention else None
-    answers, bias = [], {}
-    for ids in asked:
-        text = ids.shape[1] - image
-        if text < 0:
-            answers.append(ids[:1])
-            continue
-        first = text if family.text_first else 0
-        tokens = ids[:1, first:]
-        padding = tokens.new_zeros(1, strip_pad, ids.shape[2])
-        pieces, start = [target.gather(tokens[:, : target.total]), padding], target.total + pad
-        for reference in references:
-            pieces.append(reference.gather(tokens[:, start : start + reference.total]))
-            start += reference.total
-        answers.append(torch.cat([ids[:1, :first], *pieces, tokens[:, start:]], dim=1))
-        if biased:
-            for before, after in ((first, text - first), (0, 0)):  # attention over all tokens, and over the image's
-                over = key_bias(mass, before, after, strength, dtype)
-                bias[over.shape[-1]] = over
-    if all(ids.shape[1] < image for ids in asked):
-        raise HiLoError(
-            f"{family.name} asked for no positions of image tokens: this ComfyUI version is not supported. "
-            "Remove the HiLo node, or set its preset to 'off', and please report it."
-        )
-    return Layout(tuple(answers), bias, attention)
+    if len(asked) != len(probe.asks):
+        raise DenseRun("the model asked for other positions than on a tiny picture")
+    answers = tuple(_answer(ids, parts, pictures) for ids, parts in zip(asked, probe.asks, strict=True))
+    device, dtype = asked[0].device, probe.attention.dtype
+    seen: dict[int, Tensor] = {}
+    for parts in sorted(probe.attentions):
+        mass = torch.cat([pictures.mass(part) for part in parts])
+        strengths = torch.cat([torch.full((pictures.strip(p),), 1.0 if p[0] == PAD else strength) for p in parts])
+        bias = key_bias(mass, strengths, dtype)
+        if not torch.equal(seen.setdefault(len(mass), bias), bias):
+            raise DenseRun("text and picture have as many tokens, so their attention cannot be told apart")
+    biased = {length: bias.to(device) for length, bias in seen.items() if bool((bias != 0).any())}
+    return Layout(answers, biased, probe.attention, frozenset(seen), pictures.target.count, probe.seeing, source, turn)
+
+
+def _answer(ids: Tensor, parts: tuple[Part, ...], pictures: Pictures) -> Tensor:
+    """The strip's positions of one sequence."""
+    lengths = [pictures.dense(part) for part in parts]
+    if sum(lengths) != ids.shape[1]:
+        raise DenseRun("the model asked for other positions than on a tiny picture")
+    pieces = []
+    for part, piece in zip(parts, ids[:1].split(lengths, dim=1), strict=True):
+        if part[0] == CONST:
+            pieces.append(piece)
+        elif part[0] == PAD:
+            pieces.append(piece.new_zeros(1, pictures.strip(part), piece.shape[2]))
+        else:
+            pieces.append(pictures.of(part[0]).gather(piece))
+    return torch.cat(pieces, dim=1)

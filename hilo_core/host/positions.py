@@ -1,41 +1,64 @@
 """True positions for the tokens of a strip.
 
-The host computes positions from the shape of the latent, and a strip has another shape. So the host is asked once
-for the positions of the dense picture, by a call that is stopped before its first attention, and the strip's
-positions are gathered from them. References, text positions that depend on the picture's size, RoPE scaling: all
-stay the host's own.
+The host computes positions from the shape of the latent, and a strip has another shape. So the host is asked once for
+the positions of the dense picture, and the strip's are gathered from them. References, text positions that depend on
+the picture's size, RoPE scaling: all stay the host's own. What is recorded or replayed belongs to one model call of one
+thread, never to the embedder: clones of a model, copies and several devices share that safely.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .attention import Attention
+from ..errors import HiLoError
+from .reasons import DenseRun
 
-_CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", "optimized_attention_override")
 
-
-class _Stop(BaseException):
+class Stop(BaseException):
     """Leaves the host's forward once the positions are known. Not an Exception: nobody may swallow it."""
+
+
+class _Calls(threading.local):
+    """What this thread's model call does with positions."""
+
+    recorded: list[Tensor] | None = None
+    wanted: int | None = None  # leave when so many are recorded
+    replayed: list[Tensor] | None = None
+
+    def next_answer(self, length: int | None) -> Tensor:
+        """The next of the given positions; DenseRun where the model asks for others than it did for the record."""
+        assert self.replayed is not None
+        if not self.replayed or (length is not None and self.replayed[0].shape[1] != length):
+            raise DenseRun("the model asked for other positions than before")
+        return self.replayed.pop(0)
+
+    def note(self, asked: Tensor) -> None:
+        """Record one; leaves the model after the last that is wanted."""
+        if self.recorded is not None:
+            self.recorded.append(asked)
+            if len(self.recorded) == self.wanted:
+                raise Stop
+
+
+_calls = _Calls()
 
 
 class Positions(torch.nn.Module):
     """Stands in for the model's position embedder (which has no weights), in idle state its exact equal.
 
-    Outside a strip's model call it passes through. Within `recording` it notes what it is asked for; within
-    `replaying` it answers with the positions it was given, in the same order.
+    Outside a strip's model call it passes through. Within `recording` what it is asked for is noted; within
+    `replaying` it answers with the positions that were given, in the same order.
     """
 
     def __init__(self, embedder: Any) -> None:
         super().__init__()
         self.embedder = embedder
-        self.recorded: list[Tensor] | None = None
-        self.replayed: list[Tensor] | None = None
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -49,11 +72,10 @@ class Positions(torch.nn.Module):
 
     def forward(self, ids: Tensor) -> Any:
         """ids: (B, L, axes) positions -> whatever the model's embedder makes of them."""
-        if self.replayed is not None:
-            known = self.replayed.pop(0)
-            ids = known.to(ids).expand(ids.shape[0], -1, -1)
-        elif self.recorded is not None:
-            self.recorded.append(ids)
+        if _calls.replayed is not None:
+            ids = _calls.next_answer(ids.shape[1]).to(ids).expand(ids.shape[0], -1, -1)
+        else:
+            _calls.note(ids)
         return self.embedder(ids)
 
 
@@ -65,16 +87,13 @@ class TablePositions:
 
     def __init__(self, embedder: Any) -> None:
         self.embedder = embedder
-        self.recorded: list[Tensor] | None = None
-        self.replayed: list[Tensor] | None = None
 
     def __call__(self, size: Any, device: Any = None) -> Tensor:
         """size: (H, W) latent pixels -> (1, N, D)."""
-        if self.replayed is not None:
-            return self.replayed.pop(0)
+        if _calls.replayed is not None:
+            return _calls.next_answer(None).to(device)
         table: Tensor = self.embedder(size, device=device)
-        if self.recorded is not None:
-            self.recorded.append(table)
+        _calls.note(table)
         return table
 
 
@@ -82,40 +101,38 @@ AnyPositions = Positions | TablePositions
 
 
 @contextlib.contextmanager
-def replaying(positions: AnyPositions, answers: list[Tensor]) -> Iterator[None]:
-    """Answer with these positions, one for each call, while the model runs."""
-    positions.replayed = list(answers)
+def recording(wanted: int | None = None) -> Iterator[list[Tensor]]:
+    """Note what this thread's model call asks for. wanted: leave the model once so many are known."""
+    recorded: list[Tensor] = []
+    _calls.recorded, _calls.wanted = recorded, wanted
     try:
-        yield
+        with contextlib.suppress(Stop):
+            yield recorded
     finally:
-        positions.replayed = None
+        _calls.recorded = _calls.wanted = None
 
 
-def record(positions: AnyPositions, model: Any, call: Any) -> tuple[list[Tensor], Attention | None]:
-    """The positions of a dense call, one tensor (B or 1, L, axes) for each time the model asks, and its first call of
-    attention after that, if it made one that overrides can reach.
-
-    call: the arguments of the host's `apply_model` (`run.Call`). Costs the patch embedding of the picture.
-    """
-
-    reached: Attention | None = None
-
-    def stop_at_attention(attention: Any, q: Tensor, *args: Any, **kw: Any) -> Any:
-        nonlocal reached
-        if positions.recorded:
-            reached = Attention.of(attention, q, args, kw)
-            raise _Stop
-        return attention(q, *args, **kw)
-
-    quiet = {key: value for key, value in call.options.items() if key not in _CARRIED}
-    quiet["optimized_attention_override"] = stop_at_attention
-    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6; a compiled model must run eagerly here
-    positions.recorded = []
+@contextlib.contextmanager
+def replaying(answers: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Answer with these positions, one for each time the model asks, while it runs in this thread. Gives those left."""
+    _calls.replayed = list(answers)
     try:
-        with stance("force_eager") if stance else contextlib.nullcontext():
-            model._apply_model(call.x, call.t, call.concat, call.context, None, quiet, **call.kwargs)
-    except _Stop:
-        pass
+        yield _calls.replayed
+        if _calls.replayed and len(_calls.replayed) < len(answers):  # a cache may have left the whole model out
+            raise DenseRun("the model asked for fewer positions than before")
     finally:
-        recorded, positions.recorded = positions.recorded or [], None
-    return recorded, reached
+        _calls.replayed = None
+
+
+def idle() -> bool:
+    """Whether this thread records or replays nothing."""
+    return _calls.recorded is None and _calls.replayed is None
+
+
+def stand_in(embedder: Any) -> AnyPositions:
+    """For a position embedder as the host has it, or as another node has put it there."""
+    if isinstance(embedder, torch.nn.Module):
+        return Positions(embedder)
+    if not callable(embedder):
+        raise HiLoError("This model's position embedder is of an unknown kind. Remove the HiLo node, and report it.")
+    return TablePositions(embedder)

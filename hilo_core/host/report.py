@@ -69,6 +69,7 @@ class Stopwatch:
         if not spans:
             return None
         if self._cuda:
-            spans[-1][1].synchronize()
+            for _, stop in spans:  # on each device that computed
+                stop.synchronize()
             return float(median(start.elapsed_time(stop) for start, stop in spans)) / 1000
         return float(median(stop - start for start, stop in spans))

@@ -103,8 +103,7 @@ def test_bias_is_repetition():
     """A key with bias log s weighs as much as s equal keys."""
     torch.manual_seed(0)
     q, k, v = torch.randn(1, 2, 5, 8), torch.randn(1, 2, 6, 8), torch.randn(1, 2, 6, 8)
-    mass = torch.tensor([1.0, 3.0, 16.0])
-    bias = key_bias(mass, before=2, after=1)
+    bias = key_bias(torch.tensor([1.0, 1.0, 1.0, 3.0, 16.0, 1.0]))
     repeats = torch.tensor([1, 1, 1, 3, 16, 1])
     attend = torch.nn.functional.scaled_dot_product_attention
     expected = attend(q, k.repeat_interleave(repeats, 2), v.repeat_interleave(repeats, 2))
@@ -113,7 +112,7 @@ def test_bias_is_repetition():
 
 
 def test_bias_joins_masks():
-    bias = key_bias(torch.tensor([2.0, 4.0]), 1, 0)
+    bias = key_bias(torch.tensor([1.0, 2.0, 4.0]))
     assert add_bias(None, bias, torch.float32) is bias
     allowed = torch.tensor([[True, False, True]])
     joined = add_bias(allowed, bias, torch.float32)

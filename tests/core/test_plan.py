@@ -15,7 +15,7 @@ from hilo_core.errors import HiLoError
 from hilo_core.frequency import SCORES, detail
 from hilo_core.grid import TokenGrid, to_tokens
 from hilo_core.mask import check_mask, clean_mask, dilate_tokens, distance_to, mask_to_tokens
-from hilo_core.plan import EDIT, RULES, TokenSettings, make_plan
+from hilo_core.plan import EDIT, NATIVE, RULES, TokenSettings, make_plan
 from hilo_core.presets import LEVELS, PRESETS, preset
 from hilo_core.render import describe, kind_map, token_map
 from hilo_core.strip import compress, gather, low_tokens, restore
@@ -53,8 +53,13 @@ def test_every_plan(size, chosen, seed):
     plan = make_plan(edit, found, chosen)
     total = size[0] * size[1]
     kept = plan.kept
-    assert bool((kept[1:] > kept[:-1]).all()), "sorted and unique"
-    assert len(kept) == 0 or (int(kept[0]) >= 0 and int(kept[-1]) < total)
+    assert len(kept.unique()) == len(kept), "no token twice"
+    assert len(kept) == 0 or (int(kept.min()) >= 0 and int(kept.max()) < total)
+    own = kept[plan.kind != NATIVE]
+    assert bool((own[1:] > own[:-1]).all()) and bool((plan.kind[: len(own)] != NATIVE).all()), "cells come last"
+    if plan.cells or NATIVE in plan.kind or plan.complete:
+        assert torch.equal(plan.owner.bincount(minlength=plan.count).float(), plan.mass), "each token has its owner"
+    assert torch.equal(plan.owner[kept], torch.arange(len(kept)))
     assert bool(torch.isin(edit.flatten().nonzero()[:, 0], kept[plan.kind == EDIT]).all()), (
         "no token of the edit is lost"
     )

@@ -17,7 +17,7 @@ from tools.pack import load_pack
 
 from .cases import Case, case, patcher
 from .models import Small
-from .tap import Attentions, Rows, decode_rows, probes, token_rows, zeros
+from .tap import Attentions, Rows, decode_rows, periodic, probes, token_rows, zeros
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,10 @@ def record(setting: Setting, rows: bool = True) -> tuple[list[Strip], list[list[
         calls.append(Strip(dense, strip, output, masks, inpaint[-1] if inpaint else None))
         return output
 
-    with caught(model.model, keep), patched_attribute.object(model.model, "scale_latent_inpaint", note_source):
+    with (
+        caught(model.model, setting.small.patch, keep),
+        patched_attribute.object(model.model, "scale_latent_inpaint", note_source),
+    ):
         edit.sample(patched, steps=setting.step + 2, cfg=setting.cfg)
     sigmas = sorted({float(c.strip.t.max()) for c in calls}, reverse=True)
     step = [c for c in calls if float(c.strip.t.max()) == sigmas[min(setting.step, len(sigmas) - 1)]]
@@ -172,7 +175,7 @@ def record(setting: Setting, rows: bool = True) -> tuple[list[Strip], list[list[
 
 
 @contextlib.contextmanager
-def caught(base: Any, hook: Callable[[Call, Call, Callable[..., Tensor]], Tensor]) -> Iterator[None]:
+def caught(base: Any, patch: int, hook: Callable[[Call, Call, Callable[..., Tensor]], Tensor]) -> Iterator[None]:
     """While open, each compressed call of the host's model goes to `hook(dense, strip, model)`."""
     plain, entry = base._apply_model, base.apply_model
     outer: list[Call] = []
@@ -185,6 +188,8 @@ def caught(base: Any, hook: Callable[[Call, Call, Callable[..., Tensor]], Tensor
 
     def inner(x: Any, t: Any, c_concat: Any = None, c_crossattn: Any = None, control: Any = None,
               transformer_options: Any = None, **kw: Any) -> Tensor:  # fmt: skip
+        if kw.get("ref_latents"):
+            kw = {**kw, "ref_latents": [periodic(z, patch) for z in kw["ref_latents"]]}
         call = Call(x, t, c_concat, c_crossattn, control, transformer_options or {}, kw)
         out: Tensor = hook(outer[-1], call, plain) if x.shape != outer[-1].x.shape else call.run(plain)
         return out
@@ -231,7 +236,7 @@ def _keys(
             raise _Enough
         return output
 
-    with caught(model.model, change), contextlib.suppress(_Enough):
+    with caught(model.model, setting.small.patch, change), contextlib.suppress(_Enough):
         edit.sample(patched, steps=setting.step + 2, cfg=setting.cfg)
     return keys, strips
 

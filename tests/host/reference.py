@@ -20,7 +20,7 @@ from torch import Tensor
 from . import averages
 from .models import Small
 from .recording import Call, Setting, Strip, dense_rows, each, edit_of, networks, record
-from .tap import Attentions, Rows, token_rows
+from .tap import Attentions, Rows, periodic, token_rows
 
 NEVER = -1e9  # added to the logits of a dropped key
 
@@ -81,9 +81,7 @@ def padded(call: Call, patch: int) -> Call:
     def pad(value: Tensor, any_size: bool = False) -> Tensor:
         if value.ndim < 4 or not (any_size or value.shape[-2:] == size):
             return value
-        down, right = -value.shape[-2] % patch, -value.shape[-1] % patch
-        value = torch.cat([value, value[..., :down, :]], -2) if down else value
-        return torch.cat([value, value[..., :right]], -1) if right else value
+        return periodic(value, patch)
 
     def pad_any(value: Tensor) -> Tensor:
         return pad(value, any_size=True)

@@ -41,6 +41,13 @@ def zeros(q: Tensor, v: Tensor) -> Tensor:
     return v.new_zeros(*q.shape[:-1], v.shape[-1])
 
 
+def periodic(latent: Tensor, patch: int) -> Tensor:
+    """(..., H, W) continued periodically to multiples of the patch, as the host does it."""
+    down, right = -latent.shape[-2] % patch, -latent.shape[-1] % patch
+    latent = torch.cat([latent, latent[..., :down, :]], -2) if down else latent
+    return torch.cat([latent, latent[..., :right]], -1) if right else latent
+
+
 def token_rows(latent: Tensor, patch: int) -> Tensor:
     """(B, C, [1,] H, W) -> (B, N, C * patch * patch), H and W multiples of the patch."""
     flat = latent[:, :, 0] if latent.ndim == 5 else latent

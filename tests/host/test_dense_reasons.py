@@ -211,8 +211,10 @@ def test_several_frames(dense_with):
     dense_with(patcher(WAN.build()), edit, "frames")
 
 
-def test_unknown_model_is_refused():
-    unet = SimpleNamespace(model=SimpleNamespace(diffusion_model=torch.nn.Linear(2, 2)))
+def test_unknown_model_is_refused(model):
+    unet = model.clone()
+    unet.add_object_patch("diffusion_model", torch.nn.Linear(2, 2))
+    unet.model = SimpleNamespace(diffusion_model=torch.nn.Linear(2, 2))
     with pytest.raises(HiLoError, match=r"UNets such as SD 1\.5"):
         patch_model(unet, Patch(BALANCED))
 

@@ -12,13 +12,12 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from hilo_core.host.patch import KEY, Patch, patch_model
+from hilo_core.host.positions import idle
 from hilo_core.schedule import Schedule
 
 from .cases import case, patcher
 from .conftest import ALL, BALANCED, FLUX, SIZE
 from .models import flux
-
-EMBEDDER = "diffusion_model.pe_embedder"
 
 
 class Broken(Exception):
@@ -34,8 +33,7 @@ def live_tensors():
 def assert_idle(patched):
     """No state of a run on a patched model."""
     assert KEY not in patched.model_options["transformer_options"]
-    embedder = patched.object_patches[EMBEDDER]
-    assert embedder.replayed is None and embedder.recorded is None
+    assert idle()
 
 
 @pytest.mark.parametrize("error", [Broken, comfy.model_management.InterruptProcessingException])
@@ -79,7 +77,7 @@ def test_clones_of_clones(model, run_log):
     assert all(" compressed steps" in line for line in run_log()[-4:] if "patched before" not in line)
     for one in (first, whole, third):
         assert_idle(one)
-    assert EMBEDDER not in model.object_patches
+    assert not model.object_patches
 
 
 def test_same_model_for_the_next_prompt(model, run_log):

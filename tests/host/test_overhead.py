@@ -83,13 +83,13 @@ def more(compressed, dense):
 @pytest.mark.parametrize("preset_", [BALANCED, CELLS], ids=["native", "cells"])
 @pytest.mark.parametrize("small", [s for s in SMALL if s.family != "Chroma"], ids=lambda s: s.build.__name__)
 def test_few_operations_beside_the_model(small, preset_):
-    """A gather and a scatter; averages are noised and joined on besides. Nothing waits, nothing is converted."""
+    """Two gathers and a sum; averages are noised and joined on besides. Nothing waits, nothing is converted."""
     model, edit = patcher(small.build()), case(small, 48, 48)
     (dense, _), *_ = calls(model, edit, steps=1)
     for compressed, _ in calls(patch_model(model, Patch(preset_)), edit)[1:]:
         extra = more(compressed, dense)
-        assert "gather.default" in extra and extra["scatter.src"] == 1  # it did run as a strip
-        assert sum(extra.values()) <= (2 if preset_ is BALANCED else 10), extra  # newer hosts noise with more
+        assert extra["gather.default"] >= 2 and "scatter.src" not in extra  # it did run as a strip
+        assert sum(extra.values()) <= (4 if preset_ is BALANCED else 11), extra  # newer hosts noise with more
         assert not [name for name in extra if name.startswith((*WAITING, *CONVERTING))], extra
 
 
@@ -117,7 +117,7 @@ def test_conditioning_on_the_grid(preset_, kind):
     (dense, _), *_ = calls(model, edit, steps=1, cfg=2.0)
     for compressed, _ in calls(patch_model(model, Patch(preset_, coarse_references=2)), edit, cfg=2.0)[1:]:
         extra = more(compressed, dense)
-        assert extra["scatter.src"] == 1 and sum(extra.values()) <= (16 if preset_ is BALANCED else 32), extra
+        assert extra["gather.default"] >= 2 and sum(extra.values()) <= (16 if preset_ is BALANCED else 32), extra
         assert not [name for name in extra if name.startswith((*WAITING, *CONVERTING))], extra
 
 
@@ -143,5 +143,5 @@ def test_strip_costs_what_its_tokens_cost():
     assert 64 <= count < 1024
     dense, dense_flops = calls(model, case(SMALL[0], 2, 2 * count, edit=(0, 2, 0, 8)), steps=1)[0]
     assert dense_flops > 1e9 and strip_flops <= 1.02 * dense_flops
-    assert strip.names.total() <= dense.names.total() + 2
+    assert strip.names.total() <= dense.names.total() + 3
     assert strip.written <= 1.10 * dense.written

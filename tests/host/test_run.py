@@ -15,6 +15,7 @@ from hilo_core.errors import HiLoError
 from hilo_core.frequency import detail
 from hilo_core.host.known import PlanRequest
 from hilo_core.host.patch import Patch, patch_model
+from hilo_core.host.positions import idle
 from hilo_core.host.report import RunReport
 from hilo_core.mask import mask_to_tokens
 from hilo_core.plan import make_plan
@@ -218,9 +219,12 @@ def test_strip_is_never_as_long_as_the_text(model, run_log, height, width):
     assert again != length or again == height * width // 4
 
 
-def test_plan_of_another_size_is_an_error(model):
-    with pytest.raises(HiLoError, match="20x16 tokens, but the latent has 20x10"):
-        case(FLUX, 20, 40).sample(patch_model(model, Patch(BALANCED, request_for(32, 40))))
+def test_plan_of_another_size_is_dense(model, run_log):
+    """As a second sampler of another size has it."""
+    edit = case(FLUX, 20, 40)
+    out = edit.sample(patch_model(model, Patch(BALANCED, request_for(32, 40))))
+    assert "dense run: the plan is for 20x16 tokens, but the latent has 20x10" in run_log()[-1]
+    assert torch.equal(out, edit.sample(model))
 
 
 def test_runs_do_not_see_each_other(model):
@@ -269,8 +273,7 @@ def test_interrupt_leaves_nothing(model):
             callback=interrupt,
         )
     assert "hilo_token" not in patched.model_options["transformer_options"]
-    embedder = patched.object_patches["diffusion_model.pe_embedder"]
-    assert embedder.replayed is None and embedder.recorded is None
+    assert idle()
     assert torch.equal(edit.sample(model), dense)
 
 

@@ -75,11 +75,10 @@ def test_flux_controlnet(model, holds):
 
 def test_residuals_follow_the_tokens():
     """Kept tokens have their own residual, coarse ones the mean of their cell."""
-    from hilo_core.cells import cell_plan
     from hilo_core.plan import TokenPlan
     from hilo_core.strip import gather
 
-    plan = TokenPlan.of_cells(4, 4, cell_plan(4, 4, 2))
+    plan = TokenPlan.of_cells(4, 4, 2)
     grid = torch.arange(16.0).reshape(1, 16, 1)
     assert gather(grid, plan).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
 

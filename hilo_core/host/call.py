@@ -1,0 +1,48 @@
+"""The arguments of one model call of the host's, and what of them lies on the picture's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class Call(NamedTuple):
+    """The arguments of the host's `apply_model`."""
+
+    x: Tensor  # (B, C, H, W) or (B, C, 1, H, W), all conds of the batch
+    t: Tensor  # (B,) sigma
+    concat: Any
+    context: Any
+    control: Any
+    options: dict[str, Any]  # transformer_options
+    kwargs: dict[str, Any]
+
+    def execute(self, executor: Callable[..., Tensor]) -> Tensor:
+        """Hand it on."""
+        return executor(self.x, self.t, self.concat, self.context, self.control, self.options, **self.kwargs)
+
+
+def flat(latent: Tensor) -> Tensor:
+    """Without the frame axis: (B, C, 1, H, W) or (B, C, H, W) -> (B, C, H, W)."""
+    return latent[:, :, 0] if latent.ndim == 5 else latent
+
+
+def unflat(latent: Tensor, like: Tensor) -> Tensor:
+    """With a frame axis if `like` has one."""
+    return latent[:, :, None] if like.ndim == 5 else latent
+
+
+def on_grid(value: Any, x: Tensor) -> bool:
+    """Whether a conditioning value lies on the pixel grid of the latent."""
+    return isinstance(value, Tensor) and value.ndim == x.ndim and value.shape[2:] == x.shape[2:]
+
+
+def shape_of(value: Any) -> Any:
+    """A hashable stand-in for a conditioning value: shapes, not contents."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, (list, tuple)):
+        return tuple(shape_of(item) for item in value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__

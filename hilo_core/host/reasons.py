@@ -1,0 +1,10 @@
+"""Why a run is dense."""
+
+from __future__ import annotations
+
+
+class DenseRun(BaseException):
+    """This run, or this call, has to be dense; the text is the reason that the user sees.
+
+    Not an Exception, since it may be raised within a model call, where other nodes' code must not swallow it.
+    """
