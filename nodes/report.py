@@ -1,4 +1,4 @@
-"""HiLoReport: what the last run gained, as text and as a picture."""
+"""HiLo Report: what the last run gained, as text and as a picture."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..hilo_core.host.patch import KEY
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.render import COLOURS
 from .common import CATEGORY
+from .inputs import check_model, checked
 
 WIDTH, MARGIN, BAR = 768, 24, 34
 GREY = (120, 120, 120)
@@ -78,9 +79,10 @@ class HiLoReport(io.ComfyNode):
         return float("nan")
 
     @classmethod
+    @checked
     def execute(cls, model: Any, samples: dict[str, Any] | None = None, drift: str = "") -> io.NodeOutput:
         """Run the node."""
-        report = last_report(model) or RunReport(
+        report = last_report(check_model(model)) or RunReport(
             reason="connect the sampler's latent to 'samples', so that there is a run to report"
             if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
             else "the preset is 'off', or the model does not come from HiLo Model Patch"

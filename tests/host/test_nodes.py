@@ -105,7 +105,7 @@ def test_image_with_alpha_grey_or_one_channel(nodes, edit):
 @pytest.mark.parametrize(
     ("image", "mask", "words"),
     [
-        (torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64), "mask is empty"),
+        (torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64), "Nothing is painted yet"),
         (torch.rand(1, 64, 64, 3), torch.ones(1, 64, 60), "Resize the mask"),
         (torch.rand(2, 64, 64, 3), torch.ones(3, 64, 64), "3 masks for 2 images"),
         (torch.rand(1, 64, 64, 3), torch.full((1, 64, 64), float("nan")), "NaN"),
@@ -128,7 +128,7 @@ def test_empty_mask_is_refused(nodes):
     with pytest.raises(ValueError, match="paint what is to change"):
         nodes.dilate.execute(torch.zeros(1, 64, 64), 2.0, "tokens")
     with pytest.raises(ValueError, match="lower 'black'"):
-        nodes.dilate.execute(torch.full((1, 64, 64), 0.02), 2.0, "tokens")
+        nodes.dilate.execute(torch.full((1, 64, 64), 0.2), 2.0, "tokens", black=0.3)
 
 
 def test_unsupported_model_is_refused(nodes):
