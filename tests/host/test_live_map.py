@@ -232,21 +232,22 @@ def test_what_is_kept_is_bounded(sources, tokens, monkeypatch):
     shape = load_pack("hilo_core.cost").ModelShape()
     recent = sources.Recent()
     monkeypatch.setattr(sources, "_recent", recent)
+    assert sources.MOST_KEPT < 2**24
+    monkeypatch.setattr(sources, "MOST_KEPT", 300_000)
 
     def run(side):
         image = torch.rand(1, side, side, 3)
         return sources.remember(image, torch.ones(side // 16, side // 16, dtype=torch.bool), shape)
 
-    keys = [run(1024) for _ in range(60)]
-    tensors = sum(one.light.nbytes + one.edit.nbytes + len(one.thumbnail) for one in recent.values())
-    assert tensors == sum(one.nbytes for one in recent.values()) <= sources.MOST_KEPT < 2**24
+    keys = [run(128) for _ in range(60)]
+    held = [one.light.nbytes + one.edit.nbytes + len(one.thumbnail) for one in recent.values()]
+    assert sum(held) == sum(one.nbytes for one in recent.values()) <= 300_000
     assert keys[-1] in recent and keys[0] not in recent and len(recent) > 8
-    for one in recent.values():
-        assert one.nbytes < 1024 * 1024, "less than a byte for each pixel"
     sources.remembered(keys[-len(recent)])  # asked for, so no longer the oldest
     oldest, second = keys[-len(recent)], keys[-len(recent) + 1]
     while second in recent:
-        run(1024)
+        run(128)
     assert oldest in recent
-    monkeypatch.setattr(sources, "MOST_KEPT", 1)
-    assert list(recent) != [run(64)] == list(recent)
+    key = run(2048)
+    assert list(recent) == [key] and recent[key].nbytes < 2048 * 2048 / 4, "the newest alone; no pixels of it"
+    assert list(recent) != [run(2048)] == list(recent)
