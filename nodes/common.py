@@ -22,6 +22,11 @@ def advanced(kind: Any, *args: Any, **kwargs: Any) -> Any:
     return kind.Input(*args, **kwargs)
 
 
+def schema(**given: Any) -> io.Schema:
+    """A node's schema; words that an older host does not know are left out (`search_aliases` came after 0.3.75)."""
+    return io.Schema(**{name: value for name, value in given.items() if name in io.Schema.__dataclass_fields__})
+
+
 def host_server() -> Any:
     """The host's server; None when nodes run without one."""
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
@@ -50,3 +55,10 @@ def send_report(number: str | None, facts: dict[str, Any]) -> None:
     server, client = _asking()
     if number is not None and client is not None:
         server.send_sync("hilo-token.report", {"node": number, **facts}, client)
+
+
+def send_state(number: str | None, state: str, **facts: Any) -> None:
+    """What a run is about to do, for the badge of the node of that id: "off", or "running" with `kept` and `total`."""
+    server, client = _asking()
+    if number is not None and client is not None:
+        server.send_sync("hilo-token.state", {"node": number, "state": state, **facts}, client)

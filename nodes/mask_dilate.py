@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..hilo_core import HiLoError
 from ..hilo_core.mask import BLACK, clean_mask, dilate_tokens, is_edited, mask_to_tokens
-from .common import CATEGORY, advanced
+from .common import CATEGORY, advanced, schema
 from .inputs import check_painted, checked
 
 
@@ -18,11 +18,12 @@ class HiLoMaskDilate(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoMaskDilate",
             display_name="HiLo Mask Dilate",
             category=CATEGORY,
             description="Cleans a mask and grows it by whole tokens. Shows both: the mask white, the growth grey.",
+            search_aliases=["grow mask", "expand mask", "clean mask", "inpaint mask", "dilate"],
             inputs=[
                 io.Mask.Input("mask", tooltip="What is to be generated. Grey edges stay as they are: they are the feather."),
                 io.Float.Input(

@@ -13,7 +13,7 @@ from ..hilo_core.composite import composite
 from ..hilo_core.decode import Frame, Window, decode_windows, edit_windows
 from ..hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
 from ..hilo_core.mask import is_edited
-from .common import CATEGORY, advanced, node_id, show_on_node
+from .common import CATEGORY, advanced, node_id, schema, show_on_node
 from .inputs import check_latent, check_vae, checked, same_size
 
 TITLE = "HiLo Masked Decode"  # in the log, as on screen
@@ -28,11 +28,12 @@ class HiLoMaskedDecode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoMaskedDecode",
             display_name=TITLE,
             category=CATEGORY,
             description="Decodes only around the edit and puts it into the original picture, whose other pixels stay exactly as they are.",
+            search_aliases=["crop and stitch", "stitch", "composite", "keep original", "inpaint decode", "blend edit"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that encoded the picture."),
                 io.Latent.Input("samples", tooltip="The sampler's latent."),

@@ -13,7 +13,7 @@ from ..hilo_core.host.patch import Patch, patch_model
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, send_report, show_on_node
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state, show_on_node
 from .inputs import check_model, checked
 from .report import LastRun, keep_report
 
@@ -26,12 +26,13 @@ class HiLoModelPatch(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoModelPatch",
             display_name="HiLo Model Patch",
             category=CATEGORY,
             description="Makes masked sampling faster: the model sees the edit, the detail near it, and a coarse picture of "
             "the rest. Put it between the model loader and the sampler; it takes the mask from the sampler's latent.",
+            search_aliases=["inpaint", "inpaint faster", "generative fill", "speed up", "faster", "accelerate", "masked edit", "object removal", "token compression"],
             inputs=[
                 io.Model.Input("model", tooltip="Any supported diffusion transformer, with LoRAs and other patches on it."),
                 io.Combo.Input("preset", options=list(PRESETS), default="balanced", tooltip=PRESET_TOOLTIP),
@@ -90,6 +91,8 @@ class HiLoModelPatch(io.ComfyNode):
         tell = _tell(node_id(cls), run)
         patched = patch_model(model, Patch(chosen, plan, tell, REFERENCES[references]))
         keep_report(patched, run)
+        if chosen.off:
+            send_state(node_id(cls), "off")
         return io.NodeOutput(patched)
 
 

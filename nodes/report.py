@@ -17,7 +17,7 @@ from torch import Tensor
 from ..hilo_core.host.patch import KEY
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.render import COLOURS
-from .common import CATEGORY
+from .common import CATEGORY, schema
 from .inputs import check_model, checked
 
 WIDTH, MARGIN, BAR = 768, 24, 34
@@ -52,11 +52,12 @@ class HiLoReport(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoReport",
             display_name="HiLo Report",
             category=CATEGORY,
             description="Text and a picture of what the last run gained, to save with the result.",
+            search_aliases=["speed", "benchmark", "timing", "statistics"],
             inputs=[
                 io.Model.Input("model", tooltip="From HiLo Model Patch."),
                 io.Latent.Input(

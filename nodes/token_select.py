@@ -18,7 +18,7 @@ from ..hilo_core.plan import RULES, TokenPlan, TokenSettings, make_plan
 from ..hilo_core.presets import LEVELS, PRESETS
 from ..hilo_core.presets import preset as preset_named
 from ..hilo_core.render import describe, token_map
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, schema
 from .inputs import check_model, check_painted, check_vae, checked, same_size
 from .sources import ASSUMED, remember
 from .tokens import TokenSize, details
@@ -32,11 +32,12 @@ class HiLoTokenSelect(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoTokenSelect",
             display_name="HiLo Token Select",
             category=CATEGORY,
             description="Decides from the picture which tokens the model sees, and shows them before sampling.",
+            search_aliases=["mask tokens", "token map", "masked edit", "inpaint preview", "speed up"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture that goes to the sampler, at its size."),
                 io.Mask.Input("mask", tooltip="What is to be generated, of the picture's size."),
