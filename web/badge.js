@@ -10,6 +10,7 @@ const IDLE = { state: "idle" };
 const badges = new WeakMap(); // node -> element
 const waiting = new WeakMap(); // workflow -> Map(id -> state) of runs that ended while its tab was not in front
 const nowhere = {};
+let settled; // the workflow that is in front, and was so a moment ago: its nodes are there
 let run; // the server's, {workflow, running: Map(id -> state), cached, executed, told: Set(id)}; ids as in "12:3"
 
 /** Gives a HiLo Model Patch node its badge. */
@@ -61,7 +62,7 @@ function nodesHere(graph = app.rootGraph ?? app.graph, prefix = "") {
 
 /** Draws each badge in front. How a run ended is kept in the node, and so in the saved workflow. */
 function drawAll() {
-  const ended = waiting.get(here());
+  const ended = settled === here() ? waiting.get(settled) : undefined;
   const running = run?.workflow === here() ? run.running : undefined;
   for (const [id, node] of nodesHere()) {
     if (ended?.has(id)) keep(node, ended.get(id));
@@ -132,5 +133,9 @@ export function showReports() {
     run?.told.forEach((id) => run.running.set(id, { state: "running" })); // what fails after its sampling has no gain
     ended((id) => ({ state: "failed", message: String(node_id) === id ? exception_message?.trim() : ours }));
   });
-  setInterval(() => document.hidden || drawAll(), WATCH_MS);
+  let before;
+  setInterval(() => {
+    [settled, before] = [before === here() ? before : undefined, here()];
+    if (!document.hidden) drawAll();
+  }, WATCH_MS);
 }
