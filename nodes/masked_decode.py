@@ -12,6 +12,7 @@ from ..hilo_core import HiLoError
 from ..hilo_core.composite import composite
 from ..hilo_core.decode import Frame, Window, decode_windows, edit_windows
 from ..hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
+from ..hilo_core.drift import Drift
 from ..hilo_core.mask import is_edited
 from .common import CATEGORY, advanced, node_id, schema, show_on_node
 from .inputs import check_latent, check_vae, checked, same_size
@@ -19,6 +20,8 @@ from .inputs import check_latent, check_vae, checked, same_size
 TITLE = "HiLo Masked Decode"  # in the log, as on screen
 EMPTY = "nothing is painted: the original, untouched"
 CROPPED = "only the border that VAE Encode crops off is painted: the original, untouched"
+SEAM = "Edge of the mask: a seam may show; raise feather"
+ROUGH = 1.5  # times the original's step across the mask's border
 _log = logging.getLogger("hilo-token")
 
 
@@ -91,26 +94,35 @@ class HiLoMaskedDecode(io.ComfyNode):
         latent, edited = check_latent(samples), is_edited(mask)
         batch, (height, width), (rows, columns) = latent.shape[0], original.shape[1:3], latent.shape[-2:]
         if not bool(edited.any()):
-            return cls._result(_for_batch(original, batch, "images").clone(), EMPTY)
+            return cls._result(_for_batch(original, batch, "images").clone(), EMPTY, EMPTY)
         same_size(original, mask)
         original = _for_batch(original, batch, "images")
         edited = _for_batch(edited.to(original.device), batch, "masks")
         frame = Frame.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
         used = frame.used(edited, feather)
         if not used.any():
-            return cls._result(original.clone(), CROPPED)
+            return cls._result(original.clone(), CROPPED, CROPPED)
         windows, decoded, share, note = _decode(vae, latent, frame, used, margin, original)
         regions = [frame.pixels(window) for window in windows]
         out, drift = composite(original, decoded, share, edited, regions, feather, match_colour)
         part = sum(window.area for window in windows) / (rows * columns)
-        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded{note if part < 1 else ''}")
+        note = note if part < 1 else ""
+        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded{note}", _seen(drift, feather) + note)
 
     @classmethod
-    def _result(cls, image: Tensor, text: str) -> io.NodeOutput:
-        """Both outputs; the text on the node and in the log too."""
+    def _result(cls, image: Tensor, text: str, shown: str) -> io.NodeOutput:
+        """Both outputs; the text in the log too, what an artist wants to know of it on the node."""
         _log.info("%s: %s", TITLE, text)
-        show_on_node(node_id(cls), text)
+        show_on_node(node_id(cls), f"{shown[0].upper()}{shown[1:]}.")
         return io.NodeOutput(image, text)
+
+
+def _seen(drift: Drift, feather: int) -> str:
+    """What can be seen of a result, without numbers. What `composite` left alone has the original's bits."""
+    outside = f"{'Beyond the feather' if feather else 'Outside the mask'}: not a pixel changed"
+    if drift.border is None:
+        return outside
+    return f"{outside}. " + (SEAM if drift.border > ROUGH else "Edge of the mask: smooth")
 
 
 def _decode(

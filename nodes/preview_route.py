@@ -15,7 +15,7 @@ from ..hilo_core.plan import make_plan
 from ..hilo_core.render import COLOURS, kind_map
 from .inputs import check_widgets
 from .sources import CHANNELS, Hint, Source, from_files, remembered
-from .token_select import HiLoTokenSelect, token_settings, with_speedup
+from .token_select import HiLoTokenSelect, said, token_settings, with_speedup
 
 MOST_REQUEST = 16_384  # bytes, unpacked
 _few_at_a_time = asyncio.Semaphore(2)
@@ -79,7 +79,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     source = _source(asked)
     speedup = values.pop("speedup")
     settings = with_speedup(token_settings(**values), speedup, source.shape, source.edit.numel())
-    plan = make_plan(source.edit, source.detail(settings.score), settings)
+    plan = said(make_plan(source.edit, source.detail(settings.score), settings), speedup, source.shape)
     kinds, names = kind_map(plan)
     return {
         "rows": plan.rows,

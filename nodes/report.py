@@ -86,7 +86,7 @@ class HiLoReport(io.ComfyNode):
         report = last_report(check_model(model)) or RunReport(
             reason="connect the sampler's latent to 'samples', so that there is a run to report"
             if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-            else "the preset is 'off', or the model does not come from HiLo Model Patch"
+            else "the preset is off, or there is no HiLo Model Patch on this model"
         )
         text = "; ".join(filter(None, [report.line(), drift])).replace("; ", "\n")
         picture = draw_report(report, drift)

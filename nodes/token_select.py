@@ -119,7 +119,7 @@ class HiLoTokenSelect(io.ComfyNode):
         rows, columns = edit.shape
         settings = with_speedup(settings, speedup, shape, rows * columns)
         found = details(whole, rows, columns)
-        plan = make_plan(edit, found[SCORES.index(settings.score)], settings)
+        plan = said(make_plan(edit, found[SCORES.index(settings.score)], settings), speedup, shape)
         text = describe(plan, shape)
         small = {}
         if vae is not None:
@@ -187,3 +187,11 @@ def with_speedup(settings: TokenSettings, speedup: float, shape: ModelShape, tot
         return settings
     fitting = shape.tokens_for(speedup, total)
     return replace(settings, budget=min(fitting, settings.budget or fitting))
+
+
+def said(plan: TokenPlan, speedup: float, shape: ModelShape) -> TokenPlan:
+    """The plan; where it cannot be as fast as was wanted, with a note in the terms of that wish."""
+    most = shape.speedup(plan.count, plan.total)
+    if speedup <= 1 or most >= speedup:
+        return plan
+    return replace(plan, note=f"{speedup:g}x is out of reach with this mask; the most is {most:.1f}x.")

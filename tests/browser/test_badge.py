@@ -15,6 +15,15 @@ GAIN = {"reason": "", "kept": 544, "total": 4096, "dense_steps": 0, "compressed_
         "predicted": True, "dense_seconds": None, "compressed_seconds": 0.16, "note": ""}  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tidy(page):
+    """The page as it was, for the tests after these: no toast or dialog over it."""
+    yield
+    page.evaluate("clearInterval(window.watch); app.extensionManager.toast.removeAll()")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(500)
+
+
 @pytest.fixture
 def demo(page):
     load(page, "hilo_demo_inpaint")

@@ -178,7 +178,7 @@ def test_run_shows_the_gain(page, demo, shot):
     )
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_function(f"{BADGE}.includes('of the picture')", timeout=80_000)
-    assert "x\n" in page.evaluate(BADGE)
+    assert "x faster\n" in page.evaluate(BADGE)
     page.wait_for_function(
         "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=60_000
     )

@@ -52,7 +52,10 @@ def test_select(nodes, edit):
 
 def test_speedup_that_cannot_be_met_is_said(nodes, edit):
     _, _, text = nodes.select.execute(*edit, "balanced", 19.0).args
-    assert "more than the budget" in text
+    most = float(text.split("19x is out of reach with this mask; the most is ")[1].split("x")[0])
+    assert f"predicted speed-up of a step: {most:.1f}" in text and 1 < most < 19
+    _, _, text = nodes.select.execute(*edit, "balanced", 0.0, budget=1).args
+    assert "more than the budget of 1" in text
 
 
 def test_plan_drives_the_patch(nodes, edit):
@@ -140,6 +143,14 @@ def test_unsupported_model_is_refused(nodes):
     model.model.diffusion_model = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match="UNets such as"):
         nodes.patch.execute(model, "balanced")
+
+
+def test_found_by_what_it_does(nodes):
+    """The host's search looks at aliases; a host that has none is not given the word."""
+    schema = nodes.patch.define_schema()
+    if "search_aliases" in type(schema).__dataclass_fields__:
+        assert {"inpaint", "faster", "generative fill"} <= set(schema.search_aliases)
+        assert nodes.patch.GET_NODE_INFO_V1()["search_aliases"] == schema.search_aliases
 
 
 def test_every_input_has_a_tooltip(nodes):
