@@ -10,23 +10,42 @@ from torch import Tensor
 
 from .errors import HiLoError, all_finite
 
+BLACK = 0.04  # values up to this are black: what JPEG and soft brushes leave there is no edit
+NOTHING_PAINTED = (
+    "Nothing is painted yet. Right-click the picture, choose Open in MaskEditor, and paint what is to change."
+)
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
-NEAR_BLACK = 0.04  # a mask of no more than this is no edit: JPEG noise, rounding
-
-
 def is_edited(mask: Tensor) -> Tensor:
-    """Where a mask (any shape, values 0..1) asks for an edit: bool of its shape. The one definition for all nodes."""
-    return mask > NEAR_BLACK
+    """Where a mask is an edit, as bool of the same shape: the one definition for nodes, live map and runs.
+
+    mask: any shape, values 0..1. Above `BLACK` is an edit, however grey; NaN is none.
+    """
+    return mask.float() > BLACK
 
 
-def check_mask(mask: Tensor) -> Tensor:
-    """Bring a mask to (B, H, W) float, or say what is wrong with it. Values outside 0..1 are clamped."""
+def check_mask(mask: object) -> Tensor:
+    """Bring a mask to (B, H, W) float, or say what is wrong with it. Values outside 0..1 are clamped.
+
+    mask: (H, W), (B, H, W) or (B, 1, H, W), floats or bool. A mask of a picture's shape (B, H, W, C) is taken only
+    where nothing is painted in it, so that this can be said instead.
+    """
+    if not isinstance(mask, Tensor):
+        what = "nothing (None)" if mask is None else f"a {type(mask).__name__}"
+        raise HiLoError(f"The mask is {what}, not a mask. Connect a node with a MASK output.")
+    if not mask.is_floating_point() and mask.dtype != torch.bool:
+        raise HiLoError(
+            f"The mask holds {mask.dtype} values; expected floats from 0 to 1. Check the node that made it."
+        )
     if mask.ndim == 2:
         mask = mask[None]
     if mask.ndim == 4 and mask.shape[1] == 1:
         mask = mask[:, 0]
+    elif mask.ndim == 4 and mask.shape[-1] in (1, 3, 4) and 0 not in mask.shape:
+        if not all_finite(mask) or bool(is_edited(mask).any()):
+            raise HiLoError(f"The mask is a picture of shape {tuple(mask.shape)}. Use Convert Image to Mask.")
+        mask = mask[..., 0]
     if mask.ndim != 3 or 0 in mask.shape:
         raise HiLoError(f"The mask has shape {tuple(mask.shape)}; expected (batch, height, width).")
     if not all_finite(mask):
@@ -35,7 +54,7 @@ def check_mask(mask: Tensor) -> Tensor:
 
 
 def clean_mask(
-    mask: Tensor, black: float = 0.04, white: float = 0.96, fill_holes: bool = True, drop_specks: int = 0
+    mask: Tensor, black: float = BLACK, white: float = 0.96, fill_holes: bool = True, drop_specks: int = 0
 ) -> Tensor:
     """Mask hygiene on (B, H, W), values 0..1. Grey edges between `black` and `white` stay: they are the feather.
 

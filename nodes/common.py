@@ -1,4 +1,4 @@
-"""What the nodes share: types, input checks, words."""
+"""What the nodes share: types, words, and what they send to the screen."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import sys
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..hilo_core import HiLoError
-from ..hilo_core.errors import all_finite
 from ..hilo_core.presets import PRESETS
 
 CATEGORY = "HiLo-Token"
@@ -25,41 +22,9 @@ def advanced(kind: Any, *args: Any, **kwargs: Any) -> Any:
     return kind.Input(*args, **kwargs)
 
 
-def check_widgets(node: type[io.ComfyNode], **given: Any) -> None:
-    """HiLoError for a choice that is not in its list or a number out of its range, NaN too.
-
-    given: values by input id. Hosts before 0.29 run the node with any choice, and no host finds a NaN.
-    """
-    for one in node.define_schema().inputs:
-        if one.id not in given:
-            continue
-        value, options = given[one.id], getattr(one, "options", None)
-        if options is not None and value not in options:
-            raise HiLoError(f"'{one.id}' is {value!r}; choose one of: {', '.join(options)}.")
-        if options is None and not one.min <= value <= one.max:
-            raise HiLoError(f"'{one.id}' is {value}; it must be from {one.min:g} to {one.max:g}.")
-
-
-def check_image(image: Tensor) -> Tensor:
-    """(B, H, W, 3) from (B, H, W, 1, 3 or 4): grey is repeated, alpha is dropped. HiLoError on anything else."""
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise HiLoError(f"The image has shape {tuple(image.shape)}; expected (batch, height, width, 3).")
-    if not all_finite(image):
-        raise HiLoError("The image has NaN or infinite values. Check the node that made it.")
-    return image.expand(*image.shape[:3], 3) if image.shape[-1] == 1 else image[..., :3]
-
-
-def same_size(image: Tensor, mask: Tensor) -> None:
-    """HiLoError unless (B, H, W, C) and (B, H, W) match."""
-    if image.shape[1:3] != mask.shape[1:3]:
-        (h, w), (mh, mw) = image.shape[1:3], mask.shape[1:3]
-        raise HiLoError(
-            f"The mask is {mw}x{mh} px, the image {w}x{h} px. Resize the mask to the image, or use its own."
-        )
-    if mask.shape[0] not in (1, image.shape[0]) and image.shape[0] != 1:
-        raise HiLoError(
-            f"There are {mask.shape[0]} masks for {image.shape[0]} images. Give one mask, or one for each image."
-        )
+def schema(**given: Any) -> io.Schema:
+    """A node's schema; words that an older host does not know are left out (`search_aliases` came after 0.3.75)."""
+    return io.Schema(**{name: value for name, value in given.items() if name in io.Schema.__dataclass_fields__})
 
 
 def host_server() -> Any:
@@ -67,8 +32,33 @@ def host_server() -> Any:
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
-def show_on_node(node: type[io.ComfyNode], text: str) -> None:
-    """A line under the running node."""
-    number, server = node.hidden.unique_id if node.hidden else None, host_server()
-    if number is not None and server is not None:
-        server.send_progress_text(text, number)
+def _asking() -> tuple[Any, str | None]:
+    """(server, id of the client whose prompt runs), as the host itself addresses its messages."""
+    server = host_server()
+    return server, getattr(server, "client_id", None)
+
+
+def node_id(node: type[io.ComfyNode]) -> str | None:
+    """The running node's id on the canvas."""
+    return node.hidden.unique_id if node.hidden else None
+
+
+def show_on_node(number: str | None, text: str) -> None:
+    """A line under the node of that id, on the screen of the client that asked; to no client, no message."""
+    server, client = _asking()
+    if number is not None and client is not None:
+        server.send_progress_text(text, number, client)
+
+
+def send_report(number: str | None, facts: dict[str, Any]) -> None:
+    """A run's report for the node of that id, to the client that asked."""
+    server, client = _asking()
+    if number is not None and client is not None:
+        server.send_sync("hilo-token.report", {"node": number, **facts}, client)
+
+
+def send_state(number: str | None, state: str, **facts: Any) -> None:
+    """What a run is about to do, for the badge of the node of that id: "off", or "running" with `kept` and `total`."""
+    server, client = _asking()
+    if number is not None and client is not None:
+        server.send_sync("hilo-token.state", {"node": number, "state": state, **facts}, client)

@@ -1,4 +1,4 @@
-"""HiLoMaskDilate: a clean mask, and the same grown by whole tokens."""
+"""HiLo Mask Dilate: a clean mask, and the same grown by whole tokens."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..hilo_core import HiLoError
-from ..hilo_core.mask import check_mask, clean_mask, dilate_tokens, mask_to_tokens
-from .common import CATEGORY, advanced, check_widgets
+from ..hilo_core.mask import BLACK, clean_mask, dilate_tokens, is_edited, mask_to_tokens
+from .common import CATEGORY, advanced, schema
+from .inputs import check_painted, checked
 
 
 class HiLoMaskDilate(io.ComfyNode):
@@ -17,22 +18,23 @@ class HiLoMaskDilate(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoMaskDilate",
             display_name="HiLo Mask Dilate",
             category=CATEGORY,
             description="Cleans a mask and grows it by whole tokens. Shows both: the mask white, the growth grey.",
+            search_aliases=["grow mask", "expand mask", "clean mask", "inpaint mask", "dilate"],
             inputs=[
                 io.Mask.Input("mask", tooltip="What is to be generated. Grey edges stay as they are: they are the feather."),
                 io.Float.Input(
                     "dilation", default=2.0, min=0.0, max=64.0, step=0.5,
-                    tooltip="How far to grow. In tokens of 16 px, or in parts of the edit's radius. More is safer and slower.",
+                    tooltip="How far to grow. In tokens (their size is below), or in parts of the edit's radius. More is safer and slower.",
                 ),
                 io.Combo.Input(
                     "mode", options=["tokens", "relative"], default="tokens",
                     tooltip="tokens: the same margin everywhere. relative: each separate edit by a part of its own radius.",
                 ),
-                advanced(io.Float, "black", default=0.04, min=0.0, max=0.5, step=0.01,
+                advanced(io.Float, "black", default=BLACK, min=0.0, max=0.5, step=0.01,
                          tooltip="Values up to this are taken for black: near-black is not an edit."),
                 advanced(io.Float, "white", default=0.96, min=0.5, max=1.0, step=0.01,
                          tooltip="Values from this on are taken for white: near-white is not a half-edit."),
@@ -40,7 +42,7 @@ class HiLoMaskDilate(io.ComfyNode):
                 advanced(io.Int, "drop_specks", default=16, min=0, max=100000,
                          tooltip="Remove separate pieces of fewer pixels than this. 0 keeps all."),
                 advanced(io.Int, "token_size", default=16, min=1, max=64,
-                         tooltip="Pixels per token side; 16 for every supported model."),
+                         tooltip="Pixels per token side: 16 for most models, 32 for HunyuanImage 2.1 and Wan 2.2 5B."),
             ],
             outputs=[
                 io.Mask.Output("clean", display_name="mask", tooltip="The cleaned mask: use it as the noise mask."),
@@ -49,34 +51,30 @@ class HiLoMaskDilate(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @checked
     def execute(
         cls,
         mask: Tensor,
         dilation: float,
         mode: str,
-        black: float = 0.04,
+        black: float = BLACK,
         white: float = 0.96,
         fill_holes: bool = True,
         drop_specks: int = 16,
         token_size: int = 16,
     ) -> io.NodeOutput:
         """Run the node."""
-        check_widgets(cls, dilation=dilation, mode=mode, black=black, white=white)
-        clean = clean_mask(check_mask(mask), black, white, fill_holes, drop_specks)
-        if not bool(clean.any()):
-            raise HiLoError(
-                "The mask is empty"
-                + (
-                    " after cleaning: lower 'black' or 'drop_specks'."
-                    if bool((mask > 0).any())
-                    else ": paint what is to change."
-                )
-            )
+        check_painted(mask)
+        clean = clean_mask(mask, black, white, fill_holes, drop_specks)
+        if not bool(is_edited(clean).any()):
+            raise HiLoError("The mask is empty after cleaning: lower 'black' or 'drop_specks'.")
         height, width = clean.shape[1:]
         rows, columns = -(-height // token_size), -(-width // token_size)
         grown = []
         for item in clean:
-            tokens = dilate_tokens(mask_to_tokens(item[None], rows, columns, token_size), dilation, mode == "relative")
+            tokens = dilate_tokens(
+                mask_to_tokens(is_edited(item[None]), rows, columns, token_size), dilation, mode == "relative"
+            )
             pixels = tokens.repeat_interleave(token_size, 0).repeat_interleave(token_size, 1)
             grown.append(pixels[:height, :width].float())
         dilated = torch.stack(grown).to(clean.device)

@@ -1,4 +1,4 @@
-"""HiLoMaskedDecode: decode around the edit, keep the rest of the original bit for bit."""
+"""HiLo Masked Decode: decode around the edit, keep the rest of the original bit for bit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from ..hilo_core import HiLoError
 from ..hilo_core.composite import composite
 from ..hilo_core.decode import Frame, Window, decode_windows, edit_windows
 from ..hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
-from ..hilo_core.errors import all_finite
-from ..hilo_core.mask import check_mask
-from .common import CATEGORY, advanced, check_image, same_size, show_on_node
+from ..hilo_core.drift import Drift
+from ..hilo_core.mask import is_edited
+from .common import CATEGORY, advanced, node_id, schema, show_on_node
+from .inputs import check_latent, check_vae, checked, same_size
 
-EMPTY = "the mask is empty: the original, untouched"
+TITLE = "HiLo Masked Decode"  # in the log, as on screen
+EMPTY = "nothing is painted: the original, untouched"
+CROPPED = "only the border that VAE Encode crops off is painted: the original, untouched"
+SEAM = "Edge of the mask: a seam may show; raise feather"
+ROUGH = 1.5  # times the original's step across the mask's border
 _log = logging.getLogger("hilo-token")
 
 
@@ -26,17 +31,19 @@ class HiLoMaskedDecode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoMaskedDecode",
-            display_name="HiLo Masked Decode",
+            display_name=TITLE,
             category=CATEGORY,
             description="Decodes only around the edit and puts it into the original picture, whose other pixels stay exactly as they are.",
+            search_aliases=["crop and stitch", "stitch", "composite", "keep original", "inpaint decode", "blend edit"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that encoded the picture."),
                 io.Latent.Input("samples", tooltip="The sampler's latent."),
                 io.Image.Input("original", tooltip="The picture that was encoded, at its size."),
                 io.Mask.Input(
-                    "mask", tooltip="The mask of the edit, of the picture's size. Pixels above 0 are replaced."
+                    "mask",
+                    tooltip="The mask of the edit, of the picture's size. What is painted is replaced; near-black is not.",
                 ),
                 io.Int.Input(
                     "feather",
@@ -71,6 +78,7 @@ class HiLoMaskedDecode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         vae: Any,
@@ -82,26 +90,39 @@ class HiLoMaskedDecode(io.ComfyNode):
         margin: int = 8,
     ) -> io.NodeOutput:
         """Run the node."""
-        latent, original, mask = _check_latent(samples["samples"]), check_image(original), check_mask(mask)
-        same_size(original, mask)
+        check_vae(vae, "decode")
+        latent, edited = check_latent(samples), is_edited(mask)
         batch, (height, width), (rows, columns) = latent.shape[0], original.shape[1:3], latent.shape[-2:]
-        original, mask = _for_batch(original, batch, "images"), _for_batch(mask.to(original.device), batch, "masks")
+        if not bool(edited.any()):
+            return cls._result(_for_batch(original, batch, "images").clone(), EMPTY, EMPTY)
+        same_size(original, mask)
+        original = _for_batch(original, batch, "images")
+        edited = _for_batch(edited.to(original.device), batch, "masks")
         frame = Frame.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
-        used = frame.used(mask, feather)
+        used = frame.used(edited, feather)
         if not used.any():
-            return cls._result(original.clone(), EMPTY)
+            return cls._result(original.clone(), CROPPED, CROPPED)
         windows, decoded, share, note = _decode(vae, latent, frame, used, margin, original)
         regions = [frame.pixels(window) for window in windows]
-        out, drift = composite(original, decoded, share, mask, regions, feather, match_colour)
+        out, drift = composite(original, decoded, share, edited, regions, feather, match_colour)
         part = sum(window.area for window in windows) / (rows * columns)
-        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded{note if part < 1 else ''}")
+        note = note if part < 1 else ""
+        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded{note}", _seen(drift, feather) + note)
 
     @classmethod
-    def _result(cls, image: Tensor, text: str) -> io.NodeOutput:
-        """Both outputs; the text on the node and in the log too."""
-        _log.info("%s: %s", cls.__name__, text)
-        show_on_node(cls, text)
+    def _result(cls, image: Tensor, text: str, shown: str) -> io.NodeOutput:
+        """Both outputs; the text in the log too, what an artist wants to know of it on the node."""
+        _log.info("%s: %s", TITLE, text)
+        show_on_node(node_id(cls), f"{shown[0].upper()}{shown[1:]}.")
         return io.NodeOutput(image, text)
+
+
+def _seen(drift: Drift, feather: int) -> str:
+    """What can be seen of a result, without numbers. What `composite` left alone has the original's bits."""
+    outside = f"{'Beyond the feather' if feather else 'Outside the mask'}: not a pixel changed"
+    if drift.border is None:
+        return outside
+    return f"{outside}. " + (SEAM if drift.border > ROUGH else "Edge of the mask: smooth")
 
 
 def _decode(
@@ -124,22 +145,11 @@ def _decode(
             return windows, *decode_windows(whole, frame, windows, reach, like), ""
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
-            _log.warning("HiLoMaskedDecode: plain windows, %s", reason)
+            _log.warning("%s: plain windows, %s", TITLE, reason)
     elif not is_local(getattr(vae, "first_stage_model", None)):
         note = "; colours may differ from a full decode: this VAE's layers are not known, and some see all of a picture"
     windows = edit_windows(used, margin)
     return windows, *decode_windows(plain, frame, windows, margin, like), note
-
-
-def _check_latent(latent: Tensor) -> Tensor:
-    """(B, C, h, w) or (B, C, 1, h, w). HiLoError on anything else."""
-    if latent.ndim not in (4, 5) or 0 in latent.shape:
-        raise HiLoError(f"The latent has shape {tuple(latent.shape)}; expected (batch, channels, height, width).")
-    if latent.ndim == 5 and latent.shape[2] != 1:
-        raise HiLoError(f"The latent has {latent.shape[2]} frames. Use VAE Decode for video.")
-    if not all_finite(latent):
-        raise HiLoError("The latent has NaN or infinite values. Check the sampler and its model.")
-    return latent
 
 
 def _for_batch(value: Tensor, batch: int, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""HiLoModelPatch: the one node that is needed."""
+"""HiLo Model Patch: the one node that is needed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import asdict, replace
 
 from comfy_api.latest import io
 
+from ..hilo_core import HiLoError
 from ..hilo_core.host.known import PlanRequest
 from ..hilo_core.host.patch import Patch, patch_model
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_widgets, host_server
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state, show_on_node
+from .inputs import check_model, checked
 from .report import LastRun, keep_report
 
 REFERENCES = {"whole": 0, "coarse 2x2": 2, "coarse 4x4": 4}
@@ -24,12 +26,13 @@ class HiLoModelPatch(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoModelPatch",
             display_name="HiLo Model Patch",
             category=CATEGORY,
             description="Makes masked sampling faster: the model sees the edit, the detail near it, and a coarse picture of "
             "the rest. Put it between the model loader and the sampler; it takes the mask from the sampler's latent.",
+            search_aliases=["inpaint", "inpaint faster", "generative fill", "speed up", "faster", "accelerate", "masked edit", "object removal", "token compression"],
             inputs=[
                 io.Model.Input("model", tooltip="Any supported diffusion transformer, with LoRAs and other patches on it."),
                 io.Combo.Input("preset", options=list(PRESETS), default="balanced", tooltip=PRESET_TOOLTIP),
@@ -59,6 +62,7 @@ class HiLoModelPatch(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @checked
     def execute(
         cls,
         model,
@@ -71,7 +75,9 @@ class HiLoModelPatch(io.ComfyNode):
         references: str = "whole",
     ) -> io.NodeOutput:
         """Run the node."""
-        check_widgets(cls, preset=preset, mass_bias=mass_bias, references=references)
+        check_model(model)
+        if plan is not None and not isinstance(plan, PlanRequest):
+            raise HiLoError("The plan is not one of HiLo Token Select's. Connect its 'plan' output.")
         chosen = preset_named(preset)
         given = {
             name: value
@@ -82,20 +88,20 @@ class HiLoModelPatch(io.ComfyNode):
         if mass_bias >= 0:
             chosen = replace(chosen, bias=mass_bias)
         run = LastRun()
-        tell = _tell(cls.hidden.unique_id if cls.hidden else None, run)
+        tell = _tell(node_id(cls), run)
         patched = patch_model(model, Patch(chosen, plan, tell, REFERENCES[references]))
         keep_report(patched, run)
+        if chosen.off:
+            send_state(node_id(cls), "off")
         return io.NodeOutput(patched)
 
 
-def _tell(node_id: str | None, run: LastRun) -> Callable[[RunReport], None]:
+def _tell(number: str | None, run: LastRun) -> Callable[[RunReport], None]:
     """Show a run's summary on the node, and keep it for the report."""
 
     def tell(report: RunReport) -> None:
         run.report = report
-        server = host_server()
-        if node_id is not None and server is not None:
-            server.send_progress_text(report.line(), node_id)
-            server.send_sync("hilo-token.report", {"node": node_id, **asdict(report)})
+        show_on_node(number, report.line())
+        send_report(number, asdict(report))
 
     return tell

@@ -1,4 +1,4 @@
-"""HiLoReport: what the last run gained, as text and as a picture."""
+"""HiLo Report: what the last run gained, as text and as a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from ..hilo_core.host.patch import KEY
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.render import COLOURS
-from .common import CATEGORY
+from .common import CATEGORY, schema
+from .inputs import check_model, checked
 
 WIDTH, MARGIN, BAR = 768, 24, 34
 GREY = (120, 120, 120)
@@ -51,11 +52,12 @@ class HiLoReport(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoReport",
             display_name="HiLo Report",
             category=CATEGORY,
             description="Text and a picture of what the last run gained, to save with the result.",
+            search_aliases=["speed", "benchmark", "timing", "statistics"],
             inputs=[
                 io.Model.Input("model", tooltip="From HiLo Model Patch."),
                 io.Latent.Input(
@@ -78,12 +80,13 @@ class HiLoReport(io.ComfyNode):
         return float("nan")
 
     @classmethod
+    @checked
     def execute(cls, model: Any, samples: dict[str, Any] | None = None, drift: str = "") -> io.NodeOutput:
         """Run the node."""
-        report = last_report(model) or RunReport(
+        report = last_report(check_model(model)) or RunReport(
             reason="connect the sampler's latent to 'samples', so that there is a run to report"
             if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-            else "the preset is 'off', or the model does not come from HiLo Model Patch"
+            else "the preset is off, or there is no HiLo Model Patch on this model"
         )
         text = "; ".join(filter(None, [report.line(), drift])).replace("; ", "\n")
         picture = draw_report(report, drift)

@@ -7,25 +7,26 @@ import os
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from functools import lru_cache
 from io import BytesIO
 from threading import Lock
 from typing import Any
 
 import folder_paths
+import node_helpers
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..hilo_core.cost import ModelShape
-from ..hilo_core.frequency import detail, luma
-from ..hilo_core.mask import clean_mask, mask_to_tokens
+from ..hilo_core.frequency import SCORES
+from ..hilo_core.mask import is_edited
+from .tokens import TokenSize, details
 
 MOST_PIXELS = 40_000_000
-MOST_BYTES = 100_000_000
+MOST_BYTES = 100_000_000  # of a file
+MOST_KEPT = 8_000_000  # bytes of what is kept of pictures, for runs and for files each
 THUMBNAIL = 512
-REMEMBERED = 8
 ASSUMED = "FLUX.1"  # the family of `ModelShape`'s defaults, where no run has told another
 CHANNELS = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}
 
@@ -38,54 +39,99 @@ class Hint(Exception):
         self.code, self.facts = code, facts
 
 
-@dataclass
+@dataclass(frozen=True)
 class Source:
-    """One picture with its mask, reduced to what a preview needs."""
+    """One picture with its mask, reduced to what a map needs: a few bytes for each token, no pixels but a thumbnail's."""
 
-    light: Tensor  # (1, 1, H, W) uint8
+    light: Tensor  # (scores, rows, columns): detail of the brightness in each token, in the order of `SCORES`
     edit: Tensor  # (rows, columns) bool
-    thumbnail: str  # JPEG, base64
+    size: tuple[int, int]  # width and height, in px, of what the latent holds of the picture
+    thumbnail: str  # of the same, JPEG, base64
+    tokens: TokenSize = field(default_factory=TokenSize)
     shape: ModelShape = field(default_factory=ModelShape)
     family: str = ASSUMED  # whose shape it is
-    scores: dict[str, Tensor] = field(default_factory=dict)
 
     def detail(self, score: str) -> Tensor:
-        """Detail of each token, computed once for each way to score."""
-        if score not in self.scores:
-            self.scores[score] = detail(self.light.float() / 255, *self.edit.shape, score)
-        return self.scores[score]
+        """Detail of each token, (rows, columns)."""
+        return self.light[SCORES.index(score)]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.light.nbytes + self.edit.nbytes + len(self.thumbnail)
 
 
-_recent: OrderedDict[str, Source] = OrderedDict()
-_lock = Lock()
+class Recent(OrderedDict[Any, Source]):
+    """The sources that were asked for last, within `MOST_KEPT` bytes; the newest one in any case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+
+    def keep(self, key: Any, source: Source) -> None:
+        """Keep one, and forget the oldest that are too much."""
+        with self._lock:
+            self[key] = source
+            while len(self) > 1 and sum(kept.nbytes for kept in self.values()) > MOST_KEPT:
+                self.popitem(last=False)
+
+    def find(self, key: Any) -> Source | None:
+        """The source of that key, if it is still kept."""
+        with self._lock:
+            if key in self:
+                self.move_to_end(key)
+            return self.get(key)
 
 
-def remember(image: Tensor, edit: Tensor, shape: ModelShape, family: str = ASSUMED) -> str:
-    """Keep an executed picture for the preview; returns the key that the front end asks with."""
-    key, rgb = secrets.token_hex(8), image[..., :3].detach().cpu()
-    picture = Image.fromarray((rgb[0] * 255).clamp(0, 255).byte().numpy())
-    source = Source(_light(luma(rgb[:1])), edit, _jpeg(picture), shape, family)
-    with _lock:
-        _recent[key] = source
-        while len(_recent) > REMEMBERED:
-            _recent.popitem(last=False)
+_recent, _files = Recent(), Recent()
+
+
+def remember(
+    image: Tensor,
+    edit: Tensor,
+    shape: ModelShape,
+    family: str = ASSUMED,
+    tokens: TokenSize | None = None,
+    light: Tensor | None = None,
+) -> str:
+    """Keep of an executed picture what its map needs; returns the key that the front end asks with.
+
+    image: (B, H, W, 3) in 0..1. light: its `details`, if they are known.
+    """
+    key, tokens = secrets.token_hex(8), tokens or TokenSize()
+    y, x = tokens.inside(*image.shape[1:3])
+    picture = Image.fromarray((image[0, y, x, :3].detach().cpu().float() * 255).clamp(0, 255).byte().numpy())
+    if light is None:
+        light = details(tokens.whole(image), *edit.shape)
+    _recent.keep(key, Source(light, edit, picture.size, _jpeg(picture), tokens, shape, family))
     return key
 
 
 def remembered(key: str) -> Source:
     """What `remember` kept; a Hint after a restart, or when too much came after it."""
-    with _lock:
-        if key not in _recent:
-            raise Hint("forgotten")
-        _recent.move_to_end(key)
-        return _recent[key]
+    found = _recent.find(key)
+    if found is None:
+        raise Hint("forgotten")
+    return found
 
 
-def from_files(image: str, mask: str, channel: str, size: int = 16) -> Source:
-    """Read what the host's LoadImage and LoadImageMask would. channel: alpha (inverted, as there) or a colour."""
+def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = None) -> Source:
+    """Read what the host's LoadImage and LoadImageMask would. channel: alpha (inverted, as there) or a colour.
+
+    tokens: those of the model that the picture is for. A Hint says why there is no map.
+    """
+    tokens = tokens or TokenSize()
     paths = find(image), find(mask)
-    stamps = tuple(os.stat(path).st_mtime_ns for path in paths)
-    return _read(*paths, stamps, channel, size)
+    try:
+        stamps = tuple(os.stat(path).st_mtime_ns for path in paths)
+    except OSError as error:
+        raise Hint("missing") from error
+    key = (*paths, *stamps, channel, tokens)
+    found = _files.find(key)
+    if found is None:
+        found = _read(*paths, channel, tokens)
+        _files.keep(key, found)
+    return found
 
 
 def find(name: str) -> str:
@@ -96,10 +142,10 @@ def find(name: str) -> str:
         inside = any(_within(path, os.path.realpath(folder)) for folder in folders)
         if not inside or not os.path.isfile(path):
             raise Hint("missing")
+        if os.path.getsize(path) > MOST_BYTES:
+            raise Hint("huge")
     except (ValueError, OSError) as error:
         raise Hint("missing") from error
-    if os.path.getsize(path) > MOST_BYTES:
-        raise Hint("huge")
     return path
 
 
@@ -110,28 +156,38 @@ def _within(path: str, folder: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _read(image: str, mask: str, _stamps: tuple[int, ...], channel: str, size: int) -> Source:
-    picture = _open(image)
-    hole = _hole(picture if mask == image else _open(mask), channel)
-    if hole.shape != (picture.height, picture.width):
-        given, wanted = f"{hole.shape[1]}x{hole.shape[0]}", f"{picture.width}x{picture.height}"
+def _read(image: str, mask: str, channel: str, tokens: TokenSize) -> Source:
+    """A picture and its mask from their files, each as the host opens it."""
+    try:
+        picture = _open(image)
+        hole = torch.from_numpy(_hole(picture if mask == image else _open(mask), channel))[None]
+        rgb = picture.convert("RGB")
+    except Hint:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise Hint("huge") from error
+    except Exception as error:  # of a damaged file Pillow's readers raise anything: SyntaxError, RuntimeError, ...
+        raise Hint("missing") from error
+    if not bool(is_edited(hole).any()):
+        raise Hint("no_mask")
+    if hole.shape[1:] != (picture.height, picture.width):
+        given, wanted = f"{hole.shape[2]}x{hole.shape[1]}", f"{picture.width}x{picture.height}"
         raise Hint("mask_size", mask=given, picture=wanted)
-    rgb = picture.convert("RGB")
+    y, x = tokens.inside(rgb.height, rgb.width)
+    edit = tokens.edit(hole)
     pixels = torch.from_numpy(np.asarray(rgb, dtype=np.float32) / 255)[None]
-    rows, columns = -(-picture.height // size), -(-picture.width // size)
-    clean = clean_mask(torch.from_numpy(hole)[None], fill_holes=False)
-    return Source(_light(luma(pixels)), mask_to_tokens(clean, rows, columns, size), _jpeg(rgb))
+    inside = rgb.crop((x.start, y.start, x.stop, y.stop))
+    return Source(details(tokens.whole(pixels), *edit.shape), edit, inside.size, _jpeg(inside), tokens)
 
 
 def _open(path: str) -> Image.Image:
-    try:
-        picture = Image.open(path)
-        if picture.width * picture.height > MOST_PIXELS:
-            raise Hint("huge")
-        return ImageOps.exif_transpose(picture)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise Hint("missing") from error
+    """A picture the right way up, with its pixels read, through the host's own way round what Pillow cannot read."""
+    picture = node_helpers.pillow(Image.open, path)
+    if picture.width * picture.height > MOST_PIXELS:
+        raise Hint("huge")
+    node_helpers.pillow(lambda opened: opened.load(), picture)
+    picture = node_helpers.pillow(ImageOps.exif_transpose, picture)
+    return picture.point(lambda value: value * (1 / 255)) if picture.mode == "I" else picture
 
 
 def _hole(picture: Image.Image, channel: str) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -144,10 +200,6 @@ def _hole(picture: Image.Image, channel: str) -> np.ndarray[Any, np.dtype[np.flo
         picture = picture.convert("RGB")
     values = np.asarray(picture.getchannel(CHANNELS[channel]), dtype=np.float32) / 255
     return 1 - values if channel == "alpha" else values
-
-
-def _light(values: Tensor) -> Tensor:
-    return (values * 255).round().clamp(0, 255).byte()
 
 
 def _jpeg(picture: Image.Image) -> str:

@@ -1,4 +1,4 @@
-"""HiLoTokenSelect: the token plan of a picture, shown before anything is sampled."""
+"""HiLo Token Select: the token plan of a picture, shown before anything is sampled."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..hilo_core import HiLoError
 from ..hilo_core.cells import cell_grid
 from ..hilo_core.cost import ModelShape
-from ..hilo_core.frequency import SCORES, detail, luma
+from ..hilo_core.frequency import SCORES
 from ..hilo_core.host.families import find_family
 from ..hilo_core.host.known import PlanRequest
-from ..hilo_core.mask import check_mask, clean_mask, mask_to_tokens
-from ..hilo_core.plan import RULES, TokenSettings, make_plan
+from ..hilo_core.plan import RULES, TokenPlan, TokenSettings, make_plan
 from ..hilo_core.presets import LEVELS, PRESETS
 from ..hilo_core.presets import preset as preset_named
 from ..hilo_core.render import describe, token_map
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, check_image, check_widgets, same_size
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, schema
+from .inputs import check_model, check_painted, check_vae, checked, same_size
 from .sources import ASSUMED, remember
+from .tokens import TokenSize, details
 
 AS_PRESET = "as preset"
 
@@ -32,11 +32,12 @@ class HiLoTokenSelect(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="HiLoTokenSelect",
             display_name="HiLo Token Select",
             category=CATEGORY,
             description="Decides from the picture which tokens the model sees, and shows them before sampling.",
+            search_aliases=["mask tokens", "token map", "masked edit", "inpaint preview", "speed up"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture that goes to the sampler, at its size."),
                 io.Mask.Input("mask", tooltip="What is to be generated, of the picture's size."),
@@ -83,6 +84,7 @@ class HiLoTokenSelect(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @checked
     def execute(
         cls,
         image: Tensor,
@@ -102,41 +104,48 @@ class HiLoTokenSelect(io.ComfyNode):
         vae: Any = None,
     ) -> io.NodeOutput:
         """Run the node."""
-        check_widgets(cls, preset=preset, speedup=speedup, dilation=dilation, dilation_mode=dilation_mode, score=score,
-                      rule=rule, amount=amount, nearness=nearness, low=low)  # fmt: skip
-        image, mask = check_image(image), clean_mask(check_mask(mask), fill_holes=False)
+        check_painted(mask)
         same_size(image, mask)
-        if not bool(mask.any()):
-            raise HiLoError("The mask is empty: paint what is to change.")
         settings = token_settings(preset, dilation, dilation_mode, score, rule, amount, nearness, low, native, budget)
-        shape, size, name = ModelShape(), 16, ASSUMED
+        shape, name, family, base = ModelShape(), ASSUMED, None, None
+        if vae is not None:
+            check_vae(vae, "encode")
         if model is not None:
-            network = model.model.diffusion_model
-            family = find_family(network)
-            shape = ModelShape(family.hidden(network))
-            size, name = family.token_pixels(model.model), family.name
-        rows, columns = -(-image.shape[1] // size), -(-image.shape[2] // size)
+            base = check_model(model).model
+            family = find_family(base.diffusion_model)
+            shape, name = ModelShape(family.hidden(base.diffusion_model)), family.name
+        size = TokenSize.of(family, base, vae)
+        edit, whole = size.edit(mask), size.whole(image)
+        rows, columns = edit.shape
         settings = with_speedup(settings, speedup, shape, rows * columns)
-        edit = mask_to_tokens(mask, rows, columns, size)
-        found = detail(luma(image), rows, columns, settings.score)
-        plan = make_plan(edit, found, settings)
-        picture = token_map(image[0], plan)
+        found = details(whole, rows, columns)
+        plan = said(make_plan(edit, found[SCORES.index(settings.score)], settings), speedup, shape)
         text = describe(plan, shape)
         small = {}
         if vae is not None:
-            small = {c.factor: vae.encode(shrink(image[:1], rows, columns, c.factor)) for c in plan.cells}
-        request = PlanRequest(settings, edit, found, plan, small)
-        key = remember(image, edit, shape, name)
-        return io.NodeOutput(request, picture[None], text, ui={"text": (text,), "hilo_key": (key,)})
+            small = {c.factor: vae.encode(shrink(whole[:1], rows, columns, c.factor)) for c in plan.cells}
+        request = PlanRequest(settings, edit, found[SCORES.index(settings.score)], plan, small)
+        key = remember(image, edit, shape, name, size, found)
+        return io.NodeOutput(
+            request, _drawn(image[0], whole[0], plan, size), text, ui={"text": (text,), "hilo_key": (key,)}
+        )
+
+
+def _drawn(image: Tensor, whole: Tensor, plan: TokenPlan, size: TokenSize) -> Tensor:
+    """(1, H, W, 3): the tokens over the part of the picture that the latent holds."""
+    y, x = size.inside(*image.shape[:2])
+    picture = image.float().cpu().clone()
+    picture[y, x] = token_map(whole, plan)[: y.stop - y.start, : x.stop - x.start]
+    return picture[None]
 
 
 def shrink(image: Tensor, rows: int, columns: int, factor: int) -> Tensor:
-    """The picture that has one token for each cell: (B, H, W, 3) -> (B, H', W', 3), area-averaged.
+    """The picture that has one token for each cell: (B, H, W, 3) of whole tokens -> (B, H', W', 3), area-averaged.
 
     The picture is first extended, by repeating its border, to whole cells.
     """
     height, width = image.shape[1:3]
-    size = max(-(-height // rows), -(-width // columns))
+    size = height // rows
     down, across = cell_grid(rows, columns, factor)
     x = F.pad(
         image.movedim(-1, 1), (0, across * factor * size - width, 0, down * factor * size - height), mode="replicate"
@@ -178,3 +187,11 @@ def with_speedup(settings: TokenSettings, speedup: float, shape: ModelShape, tot
         return settings
     fitting = shape.tokens_for(speedup, total)
     return replace(settings, budget=min(fitting, settings.budget or fitting))
+
+
+def said(plan: TokenPlan, speedup: float, shape: ModelShape) -> TokenPlan:
+    """The plan; where it cannot be as fast as was wanted, with a note in the terms of that wish."""
+    most = shape.speedup(plan.count, plan.total)
+    if speedup <= 1 or most >= speedup:
+        return plan
+    return replace(plan, note=f"{speedup:g}x is out of reach with this mask; the most is {most:.1f}x.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+from packaging.requirements import Requirement
 
 from tools import host
 
@@ -60,3 +62,31 @@ def test_what_ships_works_alone(pack):
     script = SMOKE.format(root=str(host.ROOT), init=str(pack / "__init__.py"), folder=str(pack))
     asked = subprocess.run([sys.executable, "-c", script], cwd=pack, capture_output=True, text=True)
     assert asked.returncode == 0, asked.stderr[-2000:]
+
+
+def test_what_ships_links_to_what_ships():
+    """A page that is left out is linked by its full address."""
+    names = set(shipped())
+    for name in (one for one in names if one.endswith(".md")):
+        text = (host.ROOT / name).read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#\s]+)", text) + re.findall(r"(?:src|href)=\"([^\"#]+)", text)
+        for link in (one for one in links if "://" not in one):
+            path = (host.ROOT / name).parent.joinpath(link).resolve().relative_to(host.ROOT).as_posix()
+            assert path in names or any(other.startswith(f"{path}/") for other in names), f"{name} links to {link}"
+
+
+def test_no_installer_replaces_the_users_torch():
+    """Beside an older or a CUDA build a bound would make pip put another one over it."""
+    lines = (host.ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    project = (host.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^dependencies = \[(.*?)\]", project, re.MULTILINE)
+    wanted = [Requirement(line) for line in lines if line.strip()]
+    assert [str(one) for one in wanted] == re.findall(r'"([^"]+)"', listed)
+    assert not [str(one) for one in wanted if one.name in {"torch", "numpy"} and str(one.specifier)]
+
+
+def test_actions_are_pinned():
+    """A tag can be moved; the publishing action is given the registry's token."""
+    for path in (host.ROOT / ".github" / "workflows").glob("*.yml"):
+        used = re.findall(r"uses: (\S+)", path.read_text(encoding="utf-8"))
+        assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one) for one in used), path.name

@@ -15,15 +15,26 @@ class TokenMap {
     this.node = node;
     this.canvas = document.createElement("canvas");
     this.canvas.className = "hilo-token-map";
+    this.canvas.setAttribute("role", "img");
     this.canvas.style.cssText = "flex:1;min-height:0;width:100%;object-fit:contain;background:#0003;border-radius:4px";
     this.text = document.createElement("div");
     this.text.className = "hilo-token-text";
+    this.text.setAttribute("role", "status");
     this.text.style.cssText = "font:12px sans-serif;min-height:30px;padding:4px;opacity:.85;overflow:hidden";
     this.element = document.createElement("div");
     this.element.style.cssText = "display:flex;flex-direction:column;width:100%;height:100%;overflow:hidden";
     this.element.append(this.canvas, this.text);
     this.canvas.addEventListener("pointermove", (event) => this.hover(event));
     this.canvas.addEventListener("pointerleave", () => this.describe());
+  }
+
+  /** The key of the last run of this node, which is kept in it: the server sends none for a node from its cache. */
+  get key() {
+    return this.node.properties?.hilo_key;
+  }
+
+  set key(key) {
+    (this.node.properties ??= {}).hilo_key = key;
   }
 
   /** Asks again when anything that matters is not as it was. One request at a time; the last state wins. */
@@ -97,11 +108,11 @@ class TokenMap {
 
   /** The tokens as pixels, each in the colour of its kind, cells with a darker edge. One pass, however many tokens. */
   overlay(width, height) {
-    const { size, rows, columns, kinds, names, colours } = this.plan;
+    const { size, rows, columns, kinds, names, colours, token } = this.plan;
     const layer = new ImageData(width, height);
     const steps = names.map((name) => CELL[name] ?? 1);
     // the last tokens may reach over the border
-    const side = (Math.max(Math.ceil(size[0] / columns), Math.ceil(size[1] / rows)) * width) / size[0];
+    const side = (token * width) / size[0];
     const along = (length, tokens) =>
       Array.from({ length }, (_, pixel) => {
         const token = Math.min(tokens - 1, Math.floor(pixel / side));
@@ -128,23 +139,24 @@ class TokenMap {
   describe() {
     if (!this.plan) return;
     const { kept, total, speedup, family, note } = this.plan;
-    const share = ((100 * kept) / total).toFixed(1);
-    this.text.textContent = [say("summary", { kept, total, share, family, speedup: speedup.toFixed(2) }), note].filter(Boolean).join("\n");
+    const share = ((100 * kept) / total).toFixed(kept < total / 10 ? 1 : 0);
+    this.text.textContent = [say("summary", { share, family, speedup: speedup.toFixed(1) }), note].filter(Boolean).join("\n");
+    this.canvas.setAttribute("aria-label", this.text.textContent);
   }
 
   /** Names the kind of the token under the pointer. */
   hover(event) {
     if (!this.plan) return;
-    const { rows, columns, kinds, names, counts, size } = this.plan;
+    const { rows, columns, kinds, names, counts, size, token } = this.plan;
     const box = this.canvas.getBoundingClientRect();
     const fit = Math.min(box.width / size[0], box.height / size[1]);
     const at = [event.clientX - box.left - (box.width - size[0] * fit) / 2, event.clientY - box.top - (box.height - size[1] * fit) / 2];
-    const side = Math.max(Math.ceil(size[0] / columns), Math.ceil(size[1] / rows)) * fit;
+    const side = token * fit;
     const [x, y] = at.map((v) => Math.floor(v / side));
     if (x < 0 || y < 0 || x >= columns || y >= rows) return this.describe();
     const name = names[kinds[y * columns + x]];
     const represented = name === "dropped" && "low native" in counts;
-    this.text.textContent = represented ? say("represented") : `${say(name)}: ${counts[name] ?? 0}`;
+    this.text.textContent = represented ? say("represented") : say("count", { name: say(name), count: counts[name] ?? 0 });
   }
 }
 
@@ -170,7 +182,7 @@ export function addTokenMap(node) {
   const executed = node.onExecuted;
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
-    map.key = output?.hilo_key?.[0] ?? map.key;
+    if (output?.hilo_key?.[0]) map.key = output.hilo_key[0];
     map.refresh();
   };
   const removed = node.onRemoved;
@@ -184,5 +196,9 @@ export function addTokenMap(node) {
 /** Follows what no callback tells: other nodes' pictures, undo, loaded workflows. */
 export async function watchTokenMaps() {
   await wordsLoaded;
+  api.addEventListener("execution_error", ({ detail }) => {
+    const failed = [...maps].find((map) => String(map.node.id) === String(detail.node_id).split(":").pop());
+    if (failed && detail.node_type === "HiLoTokenSelect") failed.text.textContent = detail.exception_message.trim();
+  });
   setInterval(() => document.hidden || maps.forEach((map) => map.refresh()), WATCH_MS);
 }

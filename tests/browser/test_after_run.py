@@ -15,7 +15,7 @@ AROUND, ABOVE = 12, 30  # pixels; a node's title stands above its rectangle
 def after_run(page):
     """The demo after a run, with a mask node beside it that has run too."""
     load(page, "hilo_demo_inpaint")
-    page.wait_for_function(f"{TEXT}.includes('of 4096 tokens')", timeout=20_000)
+    page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     page.evaluate(
         """() => {
             const mask = app.graph._nodes.find((n) => n.type === "LoadImageMask");
@@ -30,7 +30,7 @@ def after_run(page):
         }"""
     )
     page.get_by_role("button", name="Run", exact=True).first.click()
-    page.wait_for_function(f"{BADGE}.includes('of 4096 tokens')", timeout=120_000)
+    page.wait_for_function(f"{BADGE}.includes('of the picture')", timeout=120_000)
     page.wait_for_function(
         "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=120_000
     )

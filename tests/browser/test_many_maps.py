@@ -51,7 +51,7 @@ def ten(page):
     page.evaluate(PLACE, NODES)
     page.wait_for_function(
         """(count) => [...document.querySelectorAll(".hilo-token-text")]
-            .filter((text) => text.textContent.includes("of 4096")).length === count""",
+            .filter((text) => text.textContent.includes("of the picture")).length === count""",
         arg=NODES,
         timeout=60_000,
     )

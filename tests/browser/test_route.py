@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import urllib.error
 import urllib.request
@@ -16,8 +17,13 @@ DEMO = {"image": "demo.jpg", "mask": "demo_mask.png", "channel": "red", "values"
 
 def ask(server, **changes):
     """The answer, and its status."""
-    body = json.dumps(DEMO | changes).encode()
-    asked = urllib.request.Request(f"{server.url}/hilo_token/plan", body, {"Content-Type": "application/json"})
+    return send(server, json.dumps(DEMO | changes).encode())
+
+
+def send(server, body, **headers):
+    """The same for a body as it is."""
+    headers = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
+    asked = urllib.request.Request(f"{server.url}/hilo_token/plan", body, headers)
     try:
         with urllib.request.urlopen(asked) as answer:
             return json.load(answer), answer.status
@@ -71,13 +77,50 @@ def test_bad_values(server, values):
     assert status == 200 and answer["hint"] == "bad_values" and next(iter(values)) in answer["message"]
 
 
-@pytest.mark.parametrize("changes", [{"values": 3}, {"image": 7}, {"channel": "depth"}, {"values": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"values": 3}, {"image": 7}, {"channel": "depth"}, {"values": None}, {"mask": None}, {"key": 5}, {"run": [1]}],
+)
 def test_unreadable_requests(server, changes):
     assert ask(server, **changes)[1] == 400
 
 
+GOOD = json.dumps(DEMO).encode()
+BODIES = {
+    "nothing": (b"", {}),
+    "no JSON": (b"values", {}),
+    "a list": (b"[]", {}),
+    "nested lists": (b"[" * 7000 + b"]" * 7000, {}),
+    "broken UTF-8": (b"\xff" + GOOD, {}),
+    "an unknown charset": (GOOD, {"Content_Type": "application/json; charset=nonsense"}),
+    "a charset that is no text": (GOOD, {"Content_Type": "application/json; charset=hex"}),
+    "not the gzip it says": (GOOD, {"Content_Encoding": "gzip"}),
+    "gzip cut short": (gzip.compress(GOOD)[:-20], {"Content_Encoding": "gzip"}),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_unreadable_bodies(server, body):
+    data, headers = BODIES[body]
+    assert send(server, data, **headers)[1] == 400
+
+
+def test_a_number_of_many_digits_is_a_bad_value(server):
+    answer, status = ask(server, values={"budget": 10**400})
+    assert (status, answer["hint"]) == (200, "bad_values") and len(answer["message"]) < 200
+
+
+def test_packed_and_other_charsets(server):
+    plan, _ = ask(server)
+    assert send(server, gzip.compress(GOOD), Content_Encoding="gzip")[0] == plan
+    assert send(server, GOOD.decode().encode("utf-16"), Content_Type="application/json; charset=utf-16")[0] == plan
+
+
 def test_long_request(server):
+    """The limit is on what is unpacked."""
     assert ask(server, extra="x" * 20_000)[1] == 413
+    packed = gzip.compress(json.dumps(DEMO | {"extra": "x" * 12_000_000}).encode())
+    assert len(packed) < 16_384 and send(server, packed, Content_Encoding="gzip")[1] == 413
 
 
 def test_forgotten_run(server):

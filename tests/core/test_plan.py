@@ -169,7 +169,7 @@ def test_mask_hygiene():
     assert clean[0, 30, 30] == 0 and clean[0, 36, 3] == 0, "specks and near-black go"
 
 
-@pytest.mark.parametrize("mask", [torch.zeros(0, 3, 3), torch.full((1, 4, 4), float("nan")), torch.zeros(1, 2, 3, 3)])
+@pytest.mark.parametrize("mask", [torch.zeros(0, 3, 3), torch.full((1, 4, 4), float("nan")), torch.zeros(1, 2, 3, 5)])
 def test_bad_masks(mask):
     with pytest.raises(HiLoError):
         check_mask(mask)

@@ -1,4 +1,4 @@
-"""HiLoMaskedDecode with the trained small VAE: the outside bit for bit, the inside as a full decode gives it."""
+"""HiLo Masked Decode with the trained small VAE: the outside bit for bit, the inside as a full decode gives it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_empty_mask_returns_the_original(vae, run):
     original = photo(128, 128)
     out, text = run(vae, {"samples": torch.randn(1, 16, 16, 16)}, original, torch.zeros(1, 128, 128)).args
     assert torch.equal(out, original) and out.data_ptr() != original.data_ptr()
-    assert text == "the mask is empty: the original, untouched"
+    assert text == "nothing is painted: the original, untouched"
 
 
 def test_a_latent_with_a_frame_axis(vae, decode):
@@ -134,7 +134,7 @@ def test_the_drift_is_told(vae, run, run_log):
     said = float(text.split("differs by ")[1].split("/255")[0])
     assert said == pytest.approx(255 * (full - original)[:, outside].abs().amax(-1).mean().item(), rel=0.3)
     assert "the result by 0 (largest 0)" in text and "of the latent decoded" in text
-    assert run_log()[-1] == f"HiLoMaskedDecode: {text}"
+    assert run_log()[-1] == f"HiLo Masked Decode: {text}"
 
 
 def test_colour_match_undoes_a_cast(vae, decode):

@@ -52,15 +52,13 @@ def sigmas_of(model: Any, steps: int) -> torch.Tensor:
 
 
 def test_several_model_calls_in_a_step(base):
-    """LanPaint: all calls of a step see the same tokens, another step sees others, and the fill is as near as alone."""
+    """LanPaint: each evaluation of the guider sees other tokens, and the fill is as near as alone."""
     edit, sigmas = photo.edit("demo"), sigmas_of(base, 8)
     wanted = custom(edit, base, samplers.lanpaint, sigmas)
     assert torch.equal(custom(edit, patch_model(base, WHOLE), samplers.lanpaint, sigmas), wanted)
     with seen_by_blocks(base) as sets:
         out = custom(edit, patch_model(base, Patch(BALANCED)), samplers.lanpaint, sigmas)
-    steps = [set(sets[i : i + 4]) for i in range(0, len(sets), 4)]
-    assert [len(step) for step in steps] == [1] * 8, "the calls of a step differ in their tokens"
-    assert all(a != b for a, b in itertools.pairwise(steps)), "no turns"
+    assert len(sets) == 32 and all(a != b for a, b in itertools.pairwise(sets)), "no turns"
     inside = photo.editable(edit, out)
     assert (out - wanted)[~inside].abs().max() < 1e-5  # its last step adds and takes away what it made of the outside
     dense = edit.sample(base, steps=8)

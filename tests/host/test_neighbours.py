@@ -65,11 +65,11 @@ BLOCK = "double_block|dit|[Bb]lock"
 ROWS = {
     "TeaCache, as published": Row(caches.TeaCache, DENSE, "attention|forward|options"),
     "MagCache, as published": Row(caches.MagCache, DENSE, "attention|forward|options"),
-    "MagCache whose forward hands options on": Row(caches.MagCacheThatHandsOn, ONE_SET),
-    "WaveSpeed FBCache": Row(caches.FirstBlockCache, ONE_SET),
+    "MagCache whose forward hands options on": Row(caches.MagCacheThatHandsOn, DENSE, "forward"),
+    "WaveSpeed FBCache": Row(caches.FirstBlockCache, DENSE, "block"),
     "Spectrum": Row(caches.Spectrum, ONE_SET),
     "CacheDiT": Row(outputs.CacheDit, DENSE, "cache_dit"),
-    "a replaced forward": Row(outputs.ForwardReplaced, ONE_SET),
+    "a replaced forward": Row(outputs.ForwardReplaced, DENSE, "forward"),
     "a cache around the prediction": Row(outputs.OutputCache, ONE_SET),
     "a cache around the conds": Row(lambda: outputs.OutputCache(WrappersMP.CALC_COND_BATCH), ONE_SET),
     "EasyCache": Row(lambda: HostNode(EASY, 0.2, 0.15, 0.95, False), WORKS),
@@ -85,10 +85,8 @@ ROWS = {
     "an object with weights that are cut": Row(  # the host copies it with the options, so it counts elsewhere
         lambda: blocks.CutWeightsObject(TOKENS), DENSE, BLOCK, counts=False
     ),
-    "blocks that keep the options": Row(modules.OptionsKept, DENSE, "attention|options", without_bias=False),
-    "one block that keeps the options": Row(
-        lambda: modules.OptionsKept(every=False), DENSE, "attention|options", without_bias=False
-    ),
+    "blocks that keep the options": Row(modules.OptionsKept, DENSE, "block"),
+    "one block that keeps the options": Row(lambda: modules.OptionsKept(every=False), DENSE, "block"),
 }
 
 

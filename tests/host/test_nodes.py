@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 
+from tools import host
 from tools.pack import load_pack
 
 from .cases import case, patcher
@@ -48,7 +52,10 @@ def test_select(nodes, edit):
 
 def test_speedup_that_cannot_be_met_is_said(nodes, edit):
     _, _, text = nodes.select.execute(*edit, "balanced", 19.0).args
-    assert "more than the budget" in text
+    most = float(text.split("19x is out of reach with this mask; the most is ")[1].split("x")[0])
+    assert f"predicted speed-up of a step: {most:.1f}" in text and 1 < most < 19
+    _, _, text = nodes.select.execute(*edit, "balanced", 0.0, budget=1).args
+    assert "more than the budget of 1" in text
 
 
 def test_plan_drives_the_patch(nodes, edit):
@@ -105,7 +112,7 @@ def test_image_with_alpha_grey_or_one_channel(nodes, edit):
 @pytest.mark.parametrize(
     ("image", "mask", "words"),
     [
-        (torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64), "mask is empty"),
+        (torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64), "Nothing is painted yet"),
         (torch.rand(1, 64, 64, 3), torch.ones(1, 64, 60), "Resize the mask"),
         (torch.rand(2, 64, 64, 3), torch.ones(3, 64, 64), "3 masks for 2 images"),
         (torch.rand(1, 64, 64, 3), torch.full((1, 64, 64), float("nan")), "NaN"),
@@ -128,7 +135,7 @@ def test_empty_mask_is_refused(nodes):
     with pytest.raises(ValueError, match="paint what is to change"):
         nodes.dilate.execute(torch.zeros(1, 64, 64), 2.0, "tokens")
     with pytest.raises(ValueError, match="lower 'black'"):
-        nodes.dilate.execute(torch.full((1, 64, 64), 0.02), 2.0, "tokens")
+        nodes.dilate.execute(torch.full((1, 64, 64), 0.2), 2.0, "tokens", black=0.3)
 
 
 def test_unsupported_model_is_refused(nodes):
@@ -138,6 +145,14 @@ def test_unsupported_model_is_refused(nodes):
         nodes.patch.execute(model, "balanced")
 
 
+def test_found_by_what_it_does(nodes):
+    """The host's search looks at aliases; a host that has none is not given the word."""
+    schema = nodes.patch.define_schema()
+    if "search_aliases" in type(schema).__dataclass_fields__:
+        assert {"inpaint", "faster", "generative fill"} <= set(schema.search_aliases)
+        assert nodes.patch.GET_NODE_INFO_V1()["search_aliases"] == schema.search_aliases
+
+
 def test_every_input_has_a_tooltip(nodes):
     for node in (nodes.dilate, nodes.select, nodes.patch):
         schema = node.define_schema()
@@ -145,20 +160,25 @@ def test_every_input_has_a_tooltip(nodes):
             assert item.tooltip and len(item.tooltip) > 15, f"{schema.node_id}.{item.id}"
 
 
-def test_old_host_is_told_and_keeps_starting(monkeypatch, caplog):
-    import importlib.util
-    import sys
-
-    import comfyui_version
-
-    from tools import host
-
-    monkeypatch.setattr(comfyui_version, "__version__", "0.3.40")
+@pytest.mark.parametrize(
+    ("module", "version", "told"),
+    [
+        ("comfyui_version", "0.3.40", "needs ComfyUI 0.3.75 or newer; this is 0.3.40"),
+        ("torch", "2.3.1+cu121", "needs PyTorch 2.4 or newer; this is 2.3.1+cu121"),
+        ("torch", "2.4.0a0+git123", ""),
+        ("torch", "2.11.0+cu130", ""),
+        ("comfyui_version", "0.33.0", ""),
+        ("comfyui_version", "1.0", ""),
+    ],
+)
+def test_old_versions_are_told_and_the_host_starts(monkeypatch, caplog, module, version, told):
+    """Nothing is installed over a user's torch: `requirements.txt` has no bounds, this speaks instead."""
+    monkeypatch.setattr(importlib.import_module(module), "__version__", version)
     spec = importlib.util.spec_from_file_location(
         "hilo_old", host.ROOT / "__init__.py", submodule_search_locations=[str(host.ROOT)]
     )
     pack = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "hilo_old", pack)
     spec.loader.exec_module(pack)
-    assert not hasattr(pack, "comfy_entrypoint")
-    assert "needs ComfyUI 0.3.75 or newer; this is 0.3.40" in caplog.text
+    assert hasattr(pack, "comfy_entrypoint") != bool(told)
+    assert told in caplog.text and bool(caplog.text) == bool(told)
