@@ -86,9 +86,11 @@ class Strips:
         """Difference of the denoised latents, strip to dense, over sigma, inside the edit; one picture, many noises."""
         from hilo_core.frequency import detail
         from hilo_core.grid import TokenGrid
-        from hilo_core.host.known import Known
+        from hilo_core.host.call import Call
+        from hilo_core.host.known import Source
+        from hilo_core.host.probe import Form
         from hilo_core.host.report import Stopwatch
-        from hilo_core.host.run import Call, Run
+        from hilo_core.host.run import Run
         from hilo_core.mask import mask_to_tokens
         from hilo_core.plan import make_plan
         from hilo_core.presets import preset
@@ -112,10 +114,11 @@ class Strips:
             if plan.count >= 0.9 * plan.total:
                 got = call.execute(self.student._apply_model)
             else:
-                known = Known(clean.expand(b, -1, -1, -1), clean, grid, plan, None, {})
-                run = Run(self.student, self.family, self.positions, known, noise, [1.0, 0.0], [False],
+                source = Source(clean.expand(b, -1, -1, -1), clean, from_reference=False)
+                form = Form(grid.patch, self.family.padding(self.student.diffusion_model), table=False)
+                run = Run(self.family, form, source, plan, grid, {}, noise, [1.0, 0.0], [False],
                           chosen.bias, 0, Stopwatch(torch.device("cpu")))  # fmt: skip
-                run.calls[()] = int(torch.randint(len(run.maps), ()))  # any turn may come next
+                run.evaluation = int(torch.randint(run.turns, ()))  # any turn may come next
                 got = run.call(self.student._apply_model, call)
         weight = F.max_pool2d(mask[:, None], 8)
         return (((got - wanted).float() / s).square() * weight).sum() / (weight.sum() * b * clean.shape[1])

@@ -30,6 +30,7 @@ from .run import Run
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE = "hilo_token_outside"
 _WRAPPERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL)
+_PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
 
 
@@ -252,7 +253,8 @@ def _text_lengths(conds: dict[str, Any]) -> set[int]:
             return {int(n) for n in value.shape[1:-1]}
         return set()
 
-    found = {n for entries in conds.values() for entry in entries for value in entry.values() for n in lengths(value)}
+    values = [(name, value) for entries in conds.values() for entry in entries for name, value in entry.items()]
+    found = {n for name, value in values if not any(word in name for word in _PICTURES) for n in lengths(value)}
     return found | {-(-length // 32) * 32 for length in found}
 
 
