@@ -143,7 +143,10 @@ def test_live_map_has_the_tokens_of_the_run(place, tokens, sources, preview, rat
     mask = getattr(mask, mask.FUNCTION)("mask.png", "red")[0]
     edit = size.edit(mask)
     key = sources.remember(image, edit, load_pack("hilo_core.cost").ModelShape(), "a model", size)
-    executed, live = (preview(wanted | {"values": {}}) for wanted in ({"key": key}, asked | {"run": key}))
+    for score in reversed(load_pack("hilo_core.frequency").SCORES):
+        values = {"values": {"score": score, "low": "none"}}
+        executed, live = (preview(wanted | values) for wanted in ({"key": key}, asked | {"run": key}))
+        assert live["kinds"] == executed["kinds"], score
     assert (live["rows"], live["columns"]) == tuple(edit.shape) == (executed["rows"], executed["columns"])
     assert live["token"] == ratio * patch and live["size"] == executed["size"]
     assert live["kinds"] == executed["kinds"] and live["family"] == executed["family"] == "a model"
