@@ -13,7 +13,7 @@ from ..hilo_core.host.patch import Patch, patch_model
 from ..hilo_core.host.report import RunReport
 from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
-from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state, show_on_node
+from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state
 from .inputs import check_model, checked
 from .report import LastRun, keep_report
 
@@ -97,11 +97,10 @@ class HiLoModelPatch(io.ComfyNode):
 
 
 def _tell(number: str | None, run: LastRun) -> Callable[[RunReport], None]:
-    """Show a run's summary on the node, and keep it for the report."""
+    """Send a run's summary to the node's badge, and keep it for the report; the log has its line."""
 
     def tell(report: RunReport) -> None:
         run.report = report
-        show_on_node(number, report.line())
         send_report(number, asdict(report))
 
     return tell

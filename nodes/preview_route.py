@@ -76,7 +76,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     whether the picture itself is wanted too.
     """
     values = check_widgets(HiLoTokenSelect.define_schema(), asked["values"], complete=True)
-    source = _source(asked)
+    source = _source(asked, values["score"])
     speedup = values.pop("speedup")
     settings = with_speedup(token_settings(**values), speedup, source.shape, source.edit.numel())
     plan = said(make_plan(source.edit, source.detail(settings.score), settings), speedup, source.shape)
@@ -99,12 +99,13 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _source(asked: dict[str, Any]) -> Source:
+def _source(asked: dict[str, Any], score: str) -> Source:
     if key := asked.get("key"):
         return remembered(key)
     try:
         ran = remembered(asked["run"]) if asked.get("run") else None
     except Hint:  # after a restart; the family then shown is the assumed one
         ran = None
-    source = from_files(asked["image"], asked["mask"], asked.get("channel") or "alpha", ran.tokens if ran else None)
+    channel, tokens = asked.get("channel") or "alpha", ran.tokens if ran else None
+    source = from_files(asked["image"], asked["mask"], channel, tokens, score)
     return replace(source, shape=ran.shape, family=ran.family) if ran else source

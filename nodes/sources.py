@@ -43,17 +43,18 @@ class Hint(Exception):
 class Source:
     """One picture with its mask, reduced to what a map needs: a few bytes for each token, no pixels but a thumbnail's."""
 
-    light: Tensor  # (scores, rows, columns): detail of the brightness in each token, in the order of `SCORES`
+    light: Tensor  # (scores, rows, columns): detail of the brightness in each token
     edit: Tensor  # (rows, columns) bool
     size: tuple[int, int]  # width and height, in px, of what the latent holds of the picture
     thumbnail: str  # of the same, JPEG, base64
     tokens: TokenSize = field(default_factory=TokenSize)
     shape: ModelShape = field(default_factory=ModelShape)
     family: str = ASSUMED  # whose shape it is
+    scores: tuple[str, ...] = SCORES  # by which detail is known: of an executed picture, which is gone, all
 
     def detail(self, score: str) -> Tensor:
         """Detail of each token, (rows, columns)."""
-        return self.light[SCORES.index(score)]
+        return self.light[self.scores.index(score)]
 
     @property
     def nbytes(self) -> int:
@@ -115,10 +116,10 @@ def remembered(key: str) -> Source:
     return found
 
 
-def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = None) -> Source:
+def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = None, score: str = SCORES[0]) -> Source:
     """Read what the host's LoadImage and LoadImageMask would. channel: alpha (inverted, as there) or a colour.
 
-    tokens: those of the model that the picture is for. A Hint says why there is no map.
+    tokens: those of the model that the picture is for. score: how detail is measured; another one is another read. A Hint says why there is no map.
     """
     tokens = tokens or TokenSize()
     paths = find(image), find(mask)
@@ -126,10 +127,10 @@ def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = N
         stamps = tuple(os.stat(path).st_mtime_ns for path in paths)
     except OSError as error:
         raise Hint("missing") from error
-    key = (*paths, *stamps, channel, tokens)
+    key = (*paths, *stamps, channel, tokens, score)
     found = _files.find(key)
     if found is None:
-        found = _read(*paths, channel, tokens)
+        found = _read(*paths, channel, tokens, score)
         _files.keep(key, found)
     return found
 
@@ -156,7 +157,7 @@ def _within(path: str, folder: str) -> bool:
         return False
 
 
-def _read(image: str, mask: str, channel: str, tokens: TokenSize) -> Source:
+def _read(image: str, mask: str, channel: str, tokens: TokenSize, score: str) -> Source:
     """A picture and its mask from their files, each as the host opens it."""
     try:
         picture = _open(image)
@@ -177,7 +178,8 @@ def _read(image: str, mask: str, channel: str, tokens: TokenSize) -> Source:
     edit = tokens.edit(hole)
     pixels = torch.from_numpy(np.asarray(rgb, dtype=np.float32) / 255)[None]
     inside = rgb.crop((x.start, y.start, x.stop, y.stop))
-    return Source(details(tokens.whole(pixels), *edit.shape), edit, inside.size, _jpeg(inside), tokens)
+    light = details(tokens.whole(pixels), *edit.shape, (score,))
+    return Source(light, edit, inside.size, _jpeg(inside), tokens, scores=(score,))
 
 
 def _open(path: str) -> Image.Image:

@@ -73,7 +73,7 @@ class TokenSize:
         return mask_to_tokens(part, -(-part.shape[1] // size), -(-part.shape[2] // size), size)
 
 
-def details(whole: Tensor, rows: int, columns: int) -> Tensor:
-    """Detail of each token by each of `SCORES`: (B, H, W, 3) of whole tokens -> (scores, rows, columns)."""
+def details(whole: Tensor, rows: int, columns: int, scores: tuple[str, ...] = SCORES) -> Tensor:
+    """Detail of each token by each score: (B, H, W, 3) of whole tokens -> (scores, rows, columns)."""
     light = luma(whole)
-    return torch.stack([detail(light, rows, columns, score) for score in SCORES])
+    return torch.stack([detail(light, rows, columns, score) for score in scores])

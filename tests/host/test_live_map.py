@@ -115,6 +115,17 @@ def test_the_model_and_the_vae_tell_the_size(select):
     assert select.execute(image, mask, "balanced", 0.0, vae=Vae(32)).args[0].edit.shape == (10, 10)
 
 
+def test_the_plan_has_the_detail_that_was_asked_for(select, tokens):
+    """The run makes the plan again from it."""
+    frequency = load_pack("hilo_core.frequency")
+    image, mask = torch.rand(1, 328, 321, 3), torch.zeros(1, 328, 321)
+    mask[:, 100:150, 100:150] = 1
+    whole = tokens.TokenSize().whole(image)
+    for score in frequency.SCORES:
+        request = select.execute(image, mask, "balanced", 0.0, score=score).args[0]
+        assert torch.equal(request.detail, frequency.detail(frequency.luma(whole), *request.edit.shape, score)), score
+
+
 def test_what_cannot_be_sampled_is_said(select):
     with pytest.raises(ValueError, match="needs 8 px a side"):
         select.execute(torch.rand(1, 7, 64, 3), torch.ones(1, 7, 64), "balanced", 0.0)
@@ -143,7 +154,10 @@ def test_live_map_has_the_tokens_of_the_run(place, tokens, sources, preview, rat
     mask = getattr(mask, mask.FUNCTION)("mask.png", "red")[0]
     edit = size.edit(mask)
     key = sources.remember(image, edit, load_pack("hilo_core.cost").ModelShape(), "a model", size)
-    executed, live = (preview(wanted | {"values": {}}) for wanted in ({"key": key}, asked | {"run": key}))
+    for score in reversed(load_pack("hilo_core.frequency").SCORES):
+        values = {"values": {"score": score, "low": "none"}}
+        executed, live = (preview(wanted | values) for wanted in ({"key": key}, asked | {"run": key}))
+        assert live["kinds"] == executed["kinds"], score
     assert (live["rows"], live["columns"]) == tuple(edit.shape) == (executed["rows"], executed["columns"])
     assert live["token"] == ratio * patch and live["size"] == executed["size"]
     assert live["kinds"] == executed["kinds"] and live["family"] == executed["family"] == "a model"

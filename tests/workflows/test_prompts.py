@@ -87,11 +87,34 @@ def test_wrong_values_are_refused_by_name(server, made, name):
         except ServerError as failure:
             said = str(failure)
         by_host = said.startswith("{") and (value == ["nowhere", 0] or field in said) and (kind in said or name in said)
-        if not by_host and not re.fullmatch(f"{kind}: '{field}' is .*; (choose one of:|it must be from) .*", said):
+        if not by_host and not re.fullmatch(
+            f"{kind}: '{field}' is .*; (choose one of:|it must be a (whole )?number from) .*", said
+        ):
             wrong.append((field, value, said[:300]))
         tried += 1
     assert not wrong, wrong
     assert tried >= 14
+
+
+@pytest.mark.parametrize("name", ["grown", "plan", "hilo", "decode"])
+def test_numbers_through_a_link(server, made, name):
+    """The host checks the range of typed numbers only; a node checks those that another node gives it too."""
+    info, tried = server.object_info(), 0
+    kind = made(planned=True, decoded=True)[name]["class_type"]
+    specs = info[kind]["input"]
+    for field, (type_, *options) in {**specs["required"], **specs.get("optional", {})}.items():
+        if type_ not in ("INT", "FLOAT"):
+            continue
+        for value in (options[0]["min"] - 1, options[0]["max"] + 1):
+            prompt = made(planned=True, decoded=True)
+            prompt["number"] = node("PrimitiveInt" if type_ == "INT" else "PrimitiveFloat", value=value)
+            prompt[name]["inputs"][field] = ["number", 0]
+            with pytest.raises(
+                ServerError, match=rf"^{kind}: '{field}' is {value}.*; it must be a (whole )?number from "
+            ):
+                server.queue(prompt)
+            tried += 1
+    assert tried >= 4
 
 
 def test_extra_values_do_no_harm(server, made):
@@ -107,7 +130,7 @@ def test_extra_values_do_no_harm(server, made):
     [
         ("plan", {"image": ["small", 0]}, "HiLoTokenSelect: .*64x64"),
         ("hilo", {"plan": ["other", 0]}, "The plan is for 4x4 tokens, but the latent has 10x8"),
-        ("grown", {"mask": ["mask0", 0]}, "HiLoMaskDilate: The mask is empty: paint what is to change"),
+        ("grown", {"mask": ["mask0", 0]}, "HiLoMaskDilate: Nothing is painted yet. Right-click the picture"),
         ("decode", {"original": ["small", 0]}, "HiLoMaskedDecode: .*64x64"),
     ],
 )
