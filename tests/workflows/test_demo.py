@@ -25,8 +25,8 @@ def test_demo_gives_a_picture(server, prompt):
     assert demo.preview_of(server, prompt, result).size == (1024, 1024)
     kept, total = demo.kept_tokens(server)
     assert total == 4096 and 400 < kept < 1300
-    text = [m for m in result.messages if m["type"] == "binary" and b"tokens" in m["data"]]
-    assert text, "the summary is shown on the node"
+    (report,) = [m["data"] for m in result.messages if m["type"] == "hilo-token.report"]
+    assert (report["kept"], report["total"]) == (kept, total), "the badge is told what the log says"
 
 
 def test_outside_equals_dense_in_the_latent(server, prompt):
@@ -97,5 +97,5 @@ def test_empty_mask_is_a_red_node(server, prompt):
     empty = quick(prompt)
     empty["none"] = {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": 1024, "height": 1024}}
     empty[workflow.find(empty, "HiLoTokenSelect")]["inputs"]["mask"] = ["none", 0]
-    with pytest.raises(ServerError, match="HiLoTokenSelect: The mask is empty: paint what is to change"):
+    with pytest.raises(ServerError, match="HiLoTokenSelect: Nothing is painted yet"):
         server.queue(empty)
