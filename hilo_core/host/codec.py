@@ -62,13 +62,10 @@ class Codec:
         value = value.to(x.device)  # the host moves it there only within the model
         return unflat(self.maps[turn].compress(flat(value)), value)
 
-    def level_mask(self, mask: Any, x: Tensor, turn: int) -> Any:
-        """The denoise mask as some models read it, for the level of noise of the whole picture: its mean, of the
-        strip's shape."""
-        if not on_grid(mask, x):
-            return mask
-        mean = mask.to(x.device).mean(dim=(-2, -1), keepdim=True)
-        return mean.expand(*mean.shape[:-2], self.grid.patch, self.plans[turn].count * self.grid.patch)
+    def level_mask(self, mask: Any, x: Tensor) -> Any:
+        """The denoise mask as some models read it, for the level of noise of the whole picture: its mean, as one pixel,
+        whose mean is itself to the bit."""
+        return mask.to(x.device).mean(dim=(-2, -1), keepdim=True) if on_grid(mask, x) else mask
 
     def references(self, latents: Any, x: Tensor, turn: int, source: int | None) -> list[Tensor]:
         """Reference latents as the strip's call takes them. source: number of the one that follows the plan."""

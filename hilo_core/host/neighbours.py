@@ -61,15 +61,17 @@ def foreign(options: dict[str, Any], model_options: dict[str, Any] | None = None
     return [(name, f) for name, f in found if root(f) not in _HOST]
 
 
-def made_for_grid(options: dict[str, Any], lengths: set[int]) -> str:
+def made_for_grid(options: dict[str, Any], lengths: set[int], width: int) -> str:
     """The first foreign function among the blocks that holds a tensor of the whole grid's length; or ''.
 
     lengths: numbers of tokens that only the whole picture has. Such a mask or weight would fail on a strip or, worse,
-    be cut to it in silence.
+    be cut to it in silence. width: of the model, whose multiples are the sides of weights, a matrix each, whatever the
+    picture.
     """
     for name, function in foreign(options):
-        if any(set(t.shape) & lengths for t in _held(function)):
-            return name
+        for tensor in _held(function):
+            if any(n in lengths and (n % width or tensor.ndim > 2) for n in tensor.shape):
+                return name
     return ""
 
 

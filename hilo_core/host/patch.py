@@ -133,10 +133,11 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
             options.pop(OUTSIDE, None)
         if outside is not None and not sigmas[-1] > 0:
             out = outside.put_back(out, outside.picture)  # steps that a cache left out were not protected
-        report = _report(run) if run is not None else RunReport(reason=reason)
-        report = replace(report, others=beside)
-        _log.info("HiLo-Token: %s", report.line())
-        patch.on_report(report)
+        if not patch.preset.off:
+            report = _report(run) if run is not None else RunReport(reason=reason)
+            report = replace(report, others=beside)
+            _log.info("HiLo-Token: %s", report.line())
+            patch.on_report(report)
         return out
 
     return outer_sample

@@ -39,8 +39,7 @@ def refuse(call: Call, network: Any, family: Family, grid: TokenGrid, batch: int
         raise DenseRun(FEATURES["unknown_wrapper"].text.format(key))
     if what := replaced_code(network):
         raise DenseRun(FEATURES["replaced_code"].text.format(what))
-    width = family.hidden(network)  # of weights, which a picture may happen to have as many tokens as
-    if what := made_for_grid(call.options, {n for n in (grid.count, grid.count + text) if n % width}):
+    if what := made_for_grid(call.options, {grid.count, grid.count + text}, family.hidden(network)):
         raise DenseRun(FEATURES["whole_grid"].text.format(what))
     for name, value in call.kwargs.items():
         if value is not None and (name in GRID_INPUTS or _of_a_grid(name, value, call.x)):
