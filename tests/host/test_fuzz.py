@@ -171,7 +171,7 @@ def _check(drawn):
     edit = case(small, height, width, drawn.batch, edit=(0, 0, 0, 0))
     torch.manual_seed(drawn.seed)
     edit.mask = _mask(drawn, height, width)
-    patch = small.patch(model) if hasattr(small, "patch") else 1 if small.channels == 128 else 2
+    patch = small.patch
     if drawn.control and small.family == "FLUX.1":
         for cond in edit.positive:
             tokens = -(-height // patch) * -(-width // patch)
