@@ -50,10 +50,10 @@ def load() -> dict[str, Any]:
 
 
 def cells(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
-    """The cells that the rule looks at: plain runs of euler, by name and bin."""
+    """The cells that the rule looks at: plain runs of euler, with bins pooled."""
     from lab.judges.evaluate import expand
 
-    return [c for c in expand(stored[chosen]) if c["group"] == "main" and c["kind"] in RATIOS]
+    return [c for c in expand(stored[chosen]) if c["group"] == "main" and c["kind"] == "all"]
 
 
 def by_scheme(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -111,14 +111,14 @@ def speeds(setting: schemes.Setting) -> tuple[float, ...]:
 
 
 def ranked(stored: dict[str, Any], preset: str, chosen: str = "choice") -> list[Choice]:
-    """All settings that were tried in every judge, size and number of steps that the rule looks at, the best first."""
+    """All settings that were tried on every judge, size and number of steps, the best first."""
     rows = by_scheme(cells(stored, chosen))
     named = {s.name: s for s in (*schemes.settings(), *schemes.few())}
-    judges = {row["judge"] for group in rows.values() for row in group}
+    wanted = {(row["judge"], row["side"], row["steps"]) for group in rows.values() for row in group}
     found = []
     for name, setting in named.items():
         mine = rows.get(name, [])
-        if {row["judge"] for row in mine} != judges or setting.turns != 4:
+        if {(row["judge"], row["side"], row["steps"]) for row in mine} != wanted or setting.turns != 4:
             continue
         found.append(Choice(setting, rule.judge(mine, preset), shares(setting), speeds(setting)))
     goal = rule.AGREEMENT[preset]

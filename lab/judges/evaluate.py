@@ -260,27 +260,38 @@ def interval(values: list[float]) -> tuple[float, float]:
     return mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else float("inf")
 
 
+def _pools(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """The cells that a run counts in: its own; its judge's run over all bins; and all judges and runs together."""
+    judge, _, kind, _, sampler, cfg, prompted, group, scheme = key
+    if group != "main" or kind not in map(str, RATIOS):
+        return [key]
+    side, steps = key[1], key[3]
+    run = (judge, side, "all", steps, sampler, cfg, prompted, group, scheme)
+    return [key, run, ("all", 0, "all", 0, sampler, cfg, prompted, group, scheme)]
+
+
 def summed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each cell: a judge, size, bin, number of steps, sampler, guidance, and scheme.
+    """One row for each cell: a judge, size, bin, number of steps, sampler, guidance, and scheme; with "all" for bin, or
+    for judge and bin, where those are pooled.
 
     psnr_dense: mean, dB, capped at 60 in each run. *_change: mean of the paired difference to the dense run's own
-    figure against the truth, *_half its half-width. sharpness, border: ratio of sums to the dense run's. tokens: mean
-    share of the dense tokens. n: pictures; runs: masks in all.
+    figure against the truth, *_half its half-width. sharpness, border: ratio of sums to the dense run's; sharpness_mid:
+    geometric mean of the single ratios. tokens: mean share of the dense tokens. n: pictures; runs: masks in all.
     """
     records = [r | {"group": "main"} if r["group"] == "few" else r for r in records]
     dense = {(*(r[k] for k in CELL[:-1]), r["picture"], r["which"]): r for r in records if r["scheme"] == "dense"}
-    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    cells: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
     for record in records:
-        cells[tuple(record[k] for k in CELL)].append(record)
+        key = tuple(record[k] for k in CELL)
+        if record["scheme"] != "dense":
+            for pool in _pools(key):
+                cells[pool].append((record, dense[(*key[:-1], record["picture"], record["which"])]))
     rows = []
-    for key, mine in cells.items():
-        if key[-1] == "dense":
-            continue
-        pairs = [(r, dense[(*key[:-1], r["picture"], r["which"])]) for r in mine]
+    for key, pairs in cells.items():
         row: dict[str, Any] = dict(zip(CELL, key, strict=True))
         by_picture = defaultdict(list)
-        for mine_, its in pairs:
-            by_picture[mine_["picture"]].append((mine_, its))
+        for mine, its in pairs:
+            by_picture[mine["picture"]].append((mine, its))
         row |= {"n": len(by_picture), "runs": len(pairs)}
         row["psnr_dense"] = round(float(np.mean([min(a["psnr_dense"], 60.0) for a, _ in pairs])), 2)
         for name in ("psnr", "ssim", "haarpsi"):
@@ -288,9 +299,12 @@ def summed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             changes = [float(np.mean([a[field] - b[field] for a, b in group])) for group in by_picture.values()]
             mean, half = interval([c for c in changes if math.isfinite(c)])
             digits = 3 if name == "psnr" else 5
-            row[f"{name}_change"], row[f"{name}_change_half"] = round(mean, digits), round(half, digits)
+            row[f"{name}_change"] = round(mean, digits)
+            row[f"{name}_change_half"] = round(half, digits) if math.isfinite(half) else None
         for name in ("sharpness", "border"):
             row[name] = round(sum(a[name] for a, _ in pairs) / max(sum(b[name] for _, b in pairs), 1e-9), 4)
+        ratios = [max(a["sharpness"], 1e-6) / max(b["sharpness"], 1e-6) for a, b in pairs]
+        row["sharpness_mid"] = round(float(np.exp(np.mean(np.log(ratios)))), 4)
         row["tokens"] = round(float(np.mean([a["tokens"] for a, _ in pairs])), 4)
         rows.append(row)
     return rows

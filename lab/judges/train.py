@@ -113,17 +113,25 @@ class Run:
         if options.compile:
             for block in (*self.network.double_blocks, *self.network.single_blocks):
                 block.compile(dynamic=False)
-            self._try_compiled()
+        if device.type == "cuda":
+            self._rehearse()
 
-    def _try_compiled(self) -> None:
-        """One loss of each size, so that compiling is over before the clock starts; without it where it fails."""
-        try:
-            for edge in self.chance:
-                self.loss(edge).backward()
-        except Exception as error:
-            _log.warning("not compiled: %r", error)
-            for block in (*self.network.double_blocks, *self.network.single_blocks):
-                block._compiled_call_impl = None
+    def _rehearse(self) -> None:
+        """One loss of each size, so that compiling is over before the clock starts; uncompiled, or with smaller
+        batches, where it fails."""
+        for _ in range(4):
+            try:
+                for edge in self.chance:
+                    self.loss(edge).backward()
+                break
+            except torch.OutOfMemoryError:
+                self.batch //= 2
+                _log.warning("out of memory: batches of %d", self.batch)
+            except Exception as error:
+                _log.warning("not compiled: %r", error)
+                for block in (*self.network.double_blocks, *self.network.single_blocks):
+                    block._compiled_call_impl = None
+            self.network.zero_grad()
         self.network.zero_grad()
 
     def _resume(self, saved: dict[str, Any]) -> None:
