@@ -1,0 +1,4 @@
+"""Judges: models that did not choose the presets, the rule that a preset must meet, and the script that chooses.
+
+Read in this order: `rule` (what must hold), `models`, `data`, `train`, `schemes`, `evaluate`, `choose`, `report`.
+"""
