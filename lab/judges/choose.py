@@ -147,7 +147,9 @@ def main() -> None:
         best = ranked(stored, preset)
         first = best[0]
         met = first.verdict.admissible and first.verdict.agreement >= rule.AGREEMENT[preset]
-        out(f"{preset}: {first.setting.name}{'' if met else '  (fails the rule)'}\n  {as_code(preset, first.setting)}\n")
+        out(
+            f"{preset}: {first.setting.name}{'' if met else '  (fails the rule)'}\n  {as_code(preset, first.setting)}\n"
+        )
         for choice in best[:4]:
             tokens = " / ".join(f"{100 * s:.0f}" for s in choice.shares)
             speed = " / ".join(f"{s:.2f}" for s in choice.speed)

@@ -30,7 +30,7 @@ from PIL import Image
 from lab import masks, scenes
 from lab.judges import schemes
 from lab.judges.codec import folder
-from lab.judges.schemes import BALANCED, FAST, LEAN, QUALITY, Job, Scheme, Setting
+from lab.judges.schemes import BALANCED, FAST, LEAN, QUALITY, Job, Scheme
 from tools import host
 
 RATIOS = (6.38, 15.92, 35.36)  # % of the picture
@@ -336,7 +336,7 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 def store(files: list[Path], facts: dict[str, Any]) -> None:
     """`lab/results/judges.json` from records of both sets, which their file names tell: *choice* and *final*."""
     stored: dict[str, Any] = facts | {"training": [
-        json.loads((folder() / f"{name}.json").read_text()) for name in ("J2", "J3") if (folder() / f"{name}.json").exists()
+        json.loads(path.read_text()) for path in (folder() / f"{name}.json" for name in ("J2", "J3")) if path.exists()
     ]}  # fmt: skip
     for chosen in SCENES:
         records = read([f for f in files if chosen in f.name])
@@ -360,8 +360,8 @@ def main() -> None:
     parser.add_argument("--device", default="", help="with --sum: on which device")
     options = parser.parse_args()
     if options.sum:
-        store(options.sum, {"command": options.command or shlex.join(["python", "-m", "lab.judges.evaluate", *sys.argv[1:]]),
-                            "device": options.device, "commit": host.commit()})  # fmt: skip
+        command = options.command or shlex.join(["python", "-m", "lab.judges.evaluate", *sys.argv[1:]])
+        store(options.sum, {"command": command, "device": options.device, "commit": host.commit()})  # fmt: skip
         return
     host.prepare()
     logging.getLogger().setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What is measured: settings of the node by name, rivals, and plans by stage. Everything goes through the host's sampler.
+"""What is measured: settings of the node by name, rivals, plans by stage, all through the host's sampler.
 
 Settings are `Preset` variants given to `patch_model`, so they are the product. Two experiments are not in the product
 and reach inside it, in `inside`: a plan of one's own (random tokens with mass), and plans by stage.
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hilo_core.cells import Levels
@@ -157,7 +156,7 @@ def dense(steps: int | None = None, seed_shift: int = 0, sigmas: Any = None) -> 
 
 
 def crop(chosen: Preset) -> Scheme:
-    """Crop and stitch: a crop around the mask of as many tokens as the preset takes, at least the mask's box and 16 px."""
+    """Crop and stitch: a crop around the mask of as many tokens as the preset takes, at least its box and 16 px."""
 
     def run(job: Job) -> Tensor:
         side, want = job.mask.shape[0], job.plan(chosen.tokens).count
@@ -301,7 +300,9 @@ def settings() -> list[Setting]:
 
 def few() -> list[Setting]:
     """For sizes and numbers of steps where not everything can be tried."""
-    found = [b for base in (BALANCED, QUALITY, FAST) for b in (base, replace(base, bias=0.75), replace(base, bias=0.92))]
+    found = [
+        b for base in (BALANCED, QUALITY, FAST) for b in (base, replace(base, bias=0.75), replace(base, bias=0.92))
+    ]
     found += [Setting("2-4-8", m, d) for m, d in ((0, 0), (0, 0.03), (1, 0), (2, 0.03), (2, 0.1), (3, 0.1))]
     found += [Setting("2-4-8 wide", 2, 0.03), Setting("2-4-8 near", 1, 0.03), Setting("2-4-8 near", 1, 0)]
     found += [Setting("4-8", 2, 0.01), Setting("4-8", 0, 0), Setting("4-8 near", 1, 0.01), Setting("4-8 near", 0, 0)]
