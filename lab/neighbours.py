@@ -157,6 +157,8 @@ def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one photo at 256 px, 8 steps; nothing is stored")
+    parser.add_argument("--side", type=int, default=SIDE, help="px")
+    parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
     options = parser.parse_args()
     host.prepare()
     torch.set_grad_enabled(False)
@@ -168,10 +170,10 @@ def main() -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     quick = options.quick
-    bench = Bench(demo_model.load(), photo.PHOTOS[1:2] if quick else photo.PHOTOS, 256 if quick else SIDE, tail)
-    step_counts = STEPS[:1] if quick else STEPS
+    bench = Bench(demo_model.load(), photo.PHOTOS[1:2] if quick else photo.PHOTOS, 256 if quick else options.side, tail)
+    step_counts = STEPS[:1] if quick else options.steps
     facts = {
-        "command": "python -m lab.neighbours",
+        "command": f"python -m lab.neighbours --side {bench.side} --steps {' '.join(map(str, step_counts))}",
         "device": host.describe(),
         "commit": host.commit(),
         "preset": PRESET,
