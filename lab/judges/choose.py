@@ -51,7 +51,7 @@ def load() -> dict[str, Any]:
 
 def cells(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
     """The cells that the rule looks at: plain runs of euler, with bins pooled."""
-    from lab.judges.evaluate import expand
+    from lab.judges.summary import expand
 
     return [c for c in expand(stored[chosen]) if c["group"] == "main" and c["kind"] == "all"]
 
@@ -125,7 +125,7 @@ def ranked(stored: dict[str, Any], preset: str, chosen: str = "choice") -> list[
 
     def order(c: Choice) -> tuple[Any, ...]:
         near = c.verdict.agreement >= goal
-        return (not (near and c.verdict.admissible), not near, len(c.verdict.failures), c.cost)
+        return (not (near and c.verdict.admissible), not near, len(c.verdict.failures), c.cost, -c.verdict.agreement)
 
     return sorted(found, key=order)
 
@@ -147,7 +147,9 @@ def main() -> None:
         best = ranked(stored, preset)
         first = best[0]
         met = first.verdict.admissible and first.verdict.agreement >= rule.AGREEMENT[preset]
-        out(f"{preset}: {first.setting.name}{'' if met else '  (fails the rule)'}\n  {as_code(preset, first.setting)}\n")
+        out(
+            f"{preset}: {first.setting.name}{'' if met else '  (fails the rule)'}\n  {as_code(preset, first.setting)}\n"
+        )
         for choice in best[:4]:
             tokens = " / ".join(f"{100 * s:.0f}" for s in choice.shares)
             speed = " / ".join(f"{s:.2f}" for s in choice.speed)

@@ -31,7 +31,11 @@ PACKAGES = (
     "debian-edu-artwork-emerald", "unknown-horizons", "gcompris-qt-data", "tuxpaint-stamps-default",
 )  # fmt: skip
 NOT_PICTURES = ("norm", "bump", "gloss", "spec", "_n.", "_local", "height", "mask", "_s.", "matte", "trimap", "depth")
-EACH, PER_FOLDER, LARGE = {"gcompris-qt-data": 300}, 10, 45  # pictures of a package (else 75), of a folder; how many large
+EACH, PER_FOLDER, LARGE = (
+    {"gcompris-qt-data": 300},
+    10,
+    45,
+)  # pictures of a package (else 75), of a folder; how many large
 SHORT, SHORT_LARGE = 576, 1056  # px
 EDGES = {512: 3200, 1024: 480}  # canvases of each size, in px
 MASKS_EACH = 2
@@ -83,7 +87,9 @@ def _choose(package: Path, target: Path, seen: set[bytes], large: int) -> int:
     """Save the usable pictures of one package; returns how many of them are large."""
     count, folders, kept_large = 0, Counter[str](), 0
     for folder, source in _candidates(package):
-        if count >= EACH.get(package.name, 75) or folders[folder] >= PER_FOLDER * (9 if isinstance(source, bytes) else 1):
+        if count >= EACH.get(package.name, 75) or folders[folder] >= PER_FOLDER * (
+            9 if isinstance(source, bytes) else 1
+        ):
             continue
         try:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
@@ -99,7 +105,9 @@ def _choose(package: Path, target: Path, seen: set[bytes], large: int) -> int:
         short = SHORT_LARGE if min(picture.size) >= SHORT_LARGE and kept_large < large else SHORT
         kept_large += short == SHORT_LARGE
         scale = min(1.0, short / min(picture.size))
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+        )
         longest = 3 * min(picture.size) // 2
         left, top = (max(n - longest, 0) // 2 for n in picture.size)
         box = (left, top, min(left + longest, picture.width), min(top + longest, picture.height))

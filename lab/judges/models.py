@@ -117,7 +117,9 @@ def read(judge: Judge, files: Iterable[Path]) -> dict[str, Tensor]:
     for file in files:
         packed |= load_file(file)
     if not packed:
-        raise FileNotFoundError(f"No weights of {judge.name}. Train it: python -m lab.judges.train --judge {judge.name}")
+        raise FileNotFoundError(
+            f"No weights of {judge.name}. Train it: python -m lab.judges.train --judge {judge.name}"
+        )
     return demo_model.unpack(packed)
 
 

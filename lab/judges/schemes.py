@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hilo_core.cells import Levels
@@ -301,7 +300,9 @@ def settings() -> list[Setting]:
 
 def few() -> list[Setting]:
     """For sizes and numbers of steps where not everything can be tried."""
-    found = [b for base in (BALANCED, QUALITY, FAST) for b in (base, replace(base, bias=0.75), replace(base, bias=0.92))]
+    found = [
+        b for base in (BALANCED, QUALITY, FAST) for b in (base, replace(base, bias=0.75), replace(base, bias=0.92))
+    ]
     found += [Setting("2-4-8", m, d) for m, d in ((0, 0), (0, 0.03), (1, 0), (2, 0.03), (2, 0.1), (3, 0.1))]
     found += [Setting("2-4-8 wide", 2, 0.03), Setting("2-4-8 near", 1, 0.03), Setting("2-4-8 near", 1, 0)]
     found += [Setting("4-8", 2, 0.01), Setting("4-8", 0, 0), Setting("4-8 near", 1, 0.01), Setting("4-8 near", 0, 0)]

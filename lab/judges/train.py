@@ -23,7 +23,7 @@ from torch import Tensor
 from lab import device as devices
 from lab.judges import models
 from lab.judges.codec import Taef2, folder
-from lab.train_dit import follow, initialise, keep_norm_inputs, optimizers
+from lab.train_dit import initialise, keep_norm_inputs, optimizers
 from tools import host
 
 CHANCE = {"J2": {512: 0.8, 1024: 0.2}, "J3": {512: 1.0}}  # of a step's canvas size; its batch has as many tokens
@@ -96,7 +96,9 @@ class Run:
         self.codec = Taef2.load(judge.packed).to(device, memory_format=torch.channels_last)
         pixels = np.load(options.canvases / "pixels512.npy", mmap_mode="r")
         with torch.no_grad():
-            self.codec.measure(torch.from_numpy(pixels[: 64 if device.type == "cuda" else 4].copy()).to(device).float() / 255)
+            self.codec.measure(
+                torch.from_numpy(pixels[: 64 if device.type == "cuda" else 4].copy()).to(device).float() / 255
+            )
         self.chance = {e: p for e, p in CHANCE[judge.name].items() if not options.small or e == 512}
         self.latents = {e: gather(options.canvases, e, self.codec, device) for e in self.chance}
         self.base = models.build(judge)
@@ -173,7 +175,9 @@ class Run:
     def advance(self, done: float) -> None:
         """One optimizer step; `done` is the share of the time that is over."""
         rate = RATE * min(1.0, (self.step + 1) / WARM_UP) * max(0.01, 0.5 * (1 + np.cos(np.pi * done)))
-        edge = int(self.rng.choice(list(self.chance), p=np.array(list(self.chance.values())) / sum(self.chance.values())))
+        edge = int(
+            self.rng.choice(list(self.chance), p=np.array(list(self.chance.values())) / sum(self.chance.values()))
+        )
         loss = self.loss(edge)
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = rate
