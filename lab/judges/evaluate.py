@@ -25,9 +25,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lab import masks, scenes
-from lab.judges import schemes
+from lab.judges import schemes, settings
 from lab.judges.codec import folder
-from lab.judges.schemes import BALANCED, FAST, LEAN, QUALITY, Job, Scheme
+from lab.judges.schemes import Job, Scheme
+from lab.judges.settings import BALANCED, FAST, LEAN, QUALITY
 from lab.judges.summary import RATIOS, SETS, store
 from tools import host
 
@@ -107,14 +108,14 @@ def mask_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _main(steps: int) -> dict[str, Scheme]:
-    found = {s.name: schemes.node(s.preset) for s in schemes.settings()}
-    found |= {name: schemes.node(p) for name, p in schemes.paper().items()}
+    found = {s.name: schemes.node(s.preset) for s in settings.settings()}
+    found |= {name: schemes.node(p) for name, p in settings.paper().items()}
     return found | schemes.rivals(steps)
 
 
 def _few(steps: int) -> dict[str, Scheme]:
-    found = {s.name: schemes.node(s.preset) for s in schemes.few()}
-    found |= {name: schemes.node(p) for name, p in schemes.paper().items()}
+    found = {s.name: schemes.node(s.preset) for s in settings.few()}
+    found |= {name: schemes.node(p) for name, p in settings.paper().items()}
     return found | schemes.rivals(steps)
 
 
@@ -260,8 +261,8 @@ def main() -> None:
     parser.add_argument("--device", default="", help="with --sum: on which device")
     options = parser.parse_args()
     if options.sum:
-        store(options.sum, {"command": options.command or shlex.join(["python", "-m", "lab.judges.evaluate", *sys.argv[1:]]),
-                            "device": options.device, "commit": host.commit()})  # fmt: skip
+        command = options.command or shlex.join(["python", "-m", "lab.judges.evaluate", *sys.argv[1:]])
+        store(options.sum, {"command": command, "device": options.device, "commit": host.commit()})
         return
     host.prepare()
     logging.getLogger().setLevel(logging.ERROR)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lab.judges import choose, schemes
+from lab.judges import choose, settings
 from lab.judges.evaluate import KINDS
-from lab.judges.schemes import BALANCED, FAST, QUALITY, Setting
+from lab.judges.settings import BALANCED, FAST, QUALITY, Setting
 from lab.judges.summary import expand
 
 REPORT = Path(__file__).parent / "REPORT.md"
@@ -48,7 +48,7 @@ def _runs(rows: list[Row]) -> str:
     names += [
         LEANEST.name,
         THICK.name,
-        *schemes.paper(),
+        *(n for n in settings.paper() if "0.92" not in n),
         "random with mass, tokens of balanced",
         "crop, tokens of balanced",
     ]
@@ -66,8 +66,8 @@ def _runs(rows: list[Row]) -> str:
 
 
 def _final(rows: list[Row]) -> str:
-    names = [FAST.name, LEANEST.name, replace(BALANCED, bias=0.75).name, replace(BALANCED, bias=0.92).name, BALANCED.name,
-             THICK.name, "random with mass, tokens of balanced", "dense, 2 steps", "dense, 3 steps", "dense, 4 steps"]  # fmt: skip
+    names = [FAST.name, LEANEST.name, *(replace(BALANCED, bias=b).name for b in (0.75, 0.92, 1.0)), THICK.name]
+    names += ["random with mass, tokens of balanced", *(f"dense, {n} steps" for n in (3, 4))]
     lines = []
     for name in names:
         line = [name]
@@ -107,19 +107,16 @@ def tables() -> dict[str, str]:
         ["judge", "parameters", "steps", "pictures seen", "minutes", "loss", "device"],
         [[t["judge"], f"{t['parameters'] / 1e6:.1f} M", str(t["steps"]), str(t["canvases_seen"]), str(t["minutes"]),
           str(t["loss"]), t["device"]] for t in stored["training"]])  # fmt: skip
-    one = [replace(BALANCED, bias=b).name for b in (0.6, 0.75, 0.9, 1.0, 1.1)]
-    staged = [r for r in rows if r["group"] == "stages" and r["steps"] == 8]
-    plain = [r for r in rows if r["kind"] not in KINDS]
+    odd = [r for r in rows if r["kind"] in KINDS]
+    left_out = ("below 0.80", "quality, balanced below 0.67")
+    staged = [r for r in rows if r["group"] == "stages" and r["steps"] == 8 and not r["scheme"].endswith(left_out)]
     return {
         "models": models,
         "runs": _runs([r for r in rows if r["group"] == "main"]),
         "final": _final(final),
         "stages": _list(staged, list(dict.fromkeys(r["scheme"] for r in staged))),
         "samplers": _pairs(rows, "turns", lambda r: r["sampler"], (BALANCED.name, replace(BALANCED, turns=1).name)),
-        "masks": _pairs([r for r in rows if r["kind"] in KINDS], "presets", lambda r: r["kind"], (FAST.name, BALANCED.name)),
-        "guidance": _pairs(plain, "presets", lambda r: f"cfg {r['cfg']:g}" + (", prompt" if r["prompted"] else ""),
-                           (replace(BALANCED, bias=0.75).name, replace(BALANCED, bias=0.92).name)),
-        "one step": _list([r for r in rows if r["group"] == "one step"], one),
+        "masks": _pairs(odd, "presets", lambda r: r["kind"], (FAST.name, BALANCED.name)),
     }  # fmt: skip
 
 
