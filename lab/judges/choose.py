@@ -20,7 +20,7 @@ from hilo_core.cost import ModelShape
 from hilo_core.frequency import detail
 from hilo_core.mask import mask_to_tokens
 from hilo_core.plan import make_plan
-from lab.judges import rule, schemes
+from lab.judges import rule, settings
 from tools import host
 
 RATIOS = ("6.38", "15.92", "35.36")
@@ -32,7 +32,7 @@ SHAPE = ModelShape()
 class Choice:
     """A setting with its verdict and speed."""
 
-    setting: schemes.Setting
+    setting: settings.Setting
     verdict: rule.Verdict
     shares: tuple[float, ...]  # of 4,096 tokens, for each bin
     speed: tuple[float, ...]  # predicted, dense over compressed, for each bin
@@ -51,7 +51,7 @@ def load() -> dict[str, Any]:
 
 def cells(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
     """The cells that the rule looks at: plain runs of euler, with bins pooled."""
-    from lab.judges.evaluate import expand
+    from lab.judges.summary import expand
 
     return [c for c in expand(stored[chosen]) if c["group"] == "main" and c["kind"] == "all"]
 
@@ -90,7 +90,7 @@ def _grounds() -> list[tuple[int, torch.Tensor, torch.Tensor]]:
 
 
 @cache
-def shares(setting: schemes.Setting) -> tuple[float, ...]:
+def shares(setting: settings.Setting) -> tuple[float, ...]:
     """Mean share of 4,096 tokens in each bin."""
     sums, counts = [0.0] * len(RATIOS), [0] * len(RATIOS)
     for at, edit, score in _grounds():
@@ -100,7 +100,7 @@ def shares(setting: schemes.Setting) -> tuple[float, ...]:
     return tuple(s / n for s, n in zip(sums, counts, strict=True))
 
 
-def speeds(setting: schemes.Setting) -> tuple[float, ...]:
+def speeds(setting: settings.Setting) -> tuple[float, ...]:
     """Predicted speed of a run of 8 steps, FLUX.1's shape, 4,096 tokens, in each bin."""
     dense, total = setting.preset.schedule.dense(8), SIDE * SIDE
     found = []
@@ -113,7 +113,7 @@ def speeds(setting: schemes.Setting) -> tuple[float, ...]:
 def ranked(stored: dict[str, Any], preset: str, chosen: str = "choice") -> list[Choice]:
     """All settings that were tried on every judge, size and number of steps, the best first."""
     rows = by_scheme(cells(stored, chosen))
-    named = {s.name: s for s in (*schemes.settings(), *schemes.few())}
+    named = {s.name: s for s in (*settings.settings(), *settings.few())}
     wanted = {(row["judge"], row["side"], row["steps"]) for group in rows.values() for row in group}
     found = []
     for name, setting in named.items():
@@ -125,14 +125,14 @@ def ranked(stored: dict[str, Any], preset: str, chosen: str = "choice") -> list[
 
     def order(c: Choice) -> tuple[Any, ...]:
         near = c.verdict.agreement >= goal
-        return (not (near and c.verdict.admissible), not near, len(c.verdict.failures), c.cost)
+        return (not (near and c.verdict.admissible), not near, len(c.verdict.failures), c.cost, -c.verdict.agreement)
 
     return sorted(found, key=order)
 
 
-def as_code(name: str, setting: schemes.Setting) -> str:
+def as_code(name: str, setting: settings.Setting) -> str:
     """As `hilo_core.presets` has it."""
-    levels = schemes.LEVELS[setting.levels]
+    levels = settings.LEVELS[setting.levels]
     amount = "" if setting.detail else "amount=0.0, "
     return (f'"{name}": Preset(TokenSettings(dilation={setting.margin:.1f}, {amount}amount_max={setting.detail:g}, '
             f"levels={levels}, native=True), Schedule(first={setting.first:g}), bias={setting.bias:g})").replace(

@@ -8,15 +8,12 @@ records into `lab/results/judges.json`, which holds means and half-widths of 95 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import logging
-import math
 import shlex
 import sys
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +25,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lab import masks, scenes
-from lab.judges import schemes
+from lab.judges import schemes, settings
 from lab.judges.codec import folder
-from lab.judges.schemes import BALANCED, FAST, LEAN, QUALITY, Job, Scheme
+from lab.judges.schemes import Job, Scheme
+from lab.judges.settings import BALANCED, FAST, LEAN, QUALITY
+from lab.judges.summary import RATIOS, SETS, store
 from tools import host
 
-RATIOS = (6.38, 15.92, 35.36)  # % of the picture
 KINDS = ("strokes", "tiny", "outpaint", "soft", "soft, differential", "regions")
 SAMPLERS = ("dpmpp_2m", "res_multistep", "uni_pc", "euler_ancestral", "dpmpp_sde", "heun", "lms", "ipndm")
 SCENES = {"choice": range(7000, 7008), "final": range(7100, 7108)}
@@ -110,14 +108,14 @@ def mask_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _main(steps: int) -> dict[str, Scheme]:
-    found = {s.name: schemes.node(s.preset) for s in schemes.settings()}
-    found |= {name: schemes.node(p) for name, p in schemes.paper().items()}
+    found = {s.name: schemes.node(s.preset) for s in settings.settings()}
+    found |= {name: schemes.node(p) for name, p in settings.paper().items()}
     return found | schemes.rivals(steps)
 
 
 def _few(steps: int) -> dict[str, Scheme]:
-    found = {s.name: schemes.node(s.preset) for s in schemes.few()}
-    found |= {name: schemes.node(p) for name, p in schemes.paper().items()}
+    found = {s.name: schemes.node(s.preset) for s in settings.few()}
+    found |= {name: schemes.node(p) for name, p in settings.paper().items()}
     return found | schemes.rivals(steps)
 
 
@@ -249,107 +247,10 @@ class Bench:
                    **dict(zip(FIELDS, (round(v, 5) for v in numbers), strict=True))}  # fmt: skip
 
 
-CELL = ("judge", "side", "kind", "steps", "sampler", "cfg", "prompted", "group", "scheme")
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean, and half-width of the 95 % t interval."""
-    from scipy.stats import t
-
-    n, mean = len(values), float(np.mean(values))
-    return mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else float("inf")
-
-
-def _pools(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """The cells that a run counts in: its own; its judge's run over all bins; and all judges and runs together."""
-    judge, _, kind, _, sampler, cfg, prompted, group, scheme = key
-    if group != "main" or kind not in map(str, RATIOS):
-        return [key]
-    side, steps = key[1], key[3]
-    run = (judge, side, "all", steps, sampler, cfg, prompted, group, scheme)
-    return [key, run, ("all", 0, "all", 0, sampler, cfg, prompted, group, scheme)]
-
-
-def summed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each cell: a judge, size, bin, number of steps, sampler, guidance, and scheme; with "all" for bin, or
-    for judge and bin, where those are pooled.
-
-    psnr_dense: mean, dB, capped at 60 in each run. *_change: mean of the paired difference to the dense run's own
-    figure against the truth, *_half its half-width. sharpness, border: ratio of sums to the dense run's; sharpness_mid:
-    geometric mean of the single ratios. tokens: mean share of the dense tokens. n: pictures; runs: masks in all.
-    """
-    records = [r | {"group": "main"} if r["group"] == "few" else r for r in records]
-    dense = {(*(r[k] for k in CELL[:-1]), r["picture"], r["which"]): r for r in records if r["scheme"] == "dense"}
-    cells: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
-    for record in records:
-        key = tuple(record[k] for k in CELL)
-        if record["scheme"] != "dense":
-            for pool in _pools(key):
-                cells[pool].append((record, dense[(*key[:-1], record["picture"], record["which"])]))
-    rows = []
-    for key, pairs in cells.items():
-        row: dict[str, Any] = dict(zip(CELL, key, strict=True))
-        by_picture = defaultdict(list)
-        for mine, its in pairs:
-            by_picture[mine["picture"]].append((mine, its))
-        row |= {"n": len(by_picture), "runs": len(pairs)}
-        row["psnr_dense"] = round(float(np.mean([min(a["psnr_dense"], 60.0) for a, _ in pairs])), 2)
-        for name in ("psnr", "ssim", "haarpsi"):
-            field = f"{name}_truth"
-            changes = [float(np.mean([a[field] - b[field] for a, b in group])) for group in by_picture.values()]
-            mean, half = interval([c for c in changes if math.isfinite(c)])
-            digits = 3 if name == "psnr" else 5
-            row[f"{name}_change"] = round(mean, digits)
-            row[f"{name}_change_half"] = round(half, digits) if math.isfinite(half) else None
-        for name in ("sharpness", "border"):
-            row[name] = round(sum(a[name] for a, _ in pairs) / max(sum(b[name] for _, b in pairs), 1e-9), 4)
-        ratios = [max(a["sharpness"], 1e-6) / max(b["sharpness"], 1e-6) for a, b in pairs]
-        row["sharpness_mid"] = round(float(np.exp(np.mean(np.log(ratios)))), 4)
-        row["tokens"] = round(float(np.mean([a["tokens"] for a, _ in pairs])), 4)
-        rows.append(row)
-    return rows
-
-
-def compact(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Columns once, and names as numbers, so that the stored file stays small."""
-    names = sorted({row["scheme"] for row in rows})
-    columns = list(rows[0]) if rows else []
-    lines = [[names.index(row[c]) if c == "scheme" else row[c] for c in columns] for row in rows]
-    return {"schemes": names, "columns": columns, "rows": lines}
-
-
-def expand(stored: dict[str, Any]) -> list[dict[str, Any]]:
-    """The inverse of `compact`."""
-    rows = [dict(zip(stored["columns"], line, strict=True)) for line in stored["rows"]]
-    return [row | {"scheme": stored["schemes"][row["scheme"]]} for row in rows]
-
-
-def read(files: list[Path]) -> list[dict[str, Any]]:
-    """Records, from plain or gzipped files of JSON lines."""
-    found = []
-    for file in files:
-        with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
-            found += [json.loads(line) for line in lines]
-    return found
-
-
-def store(files: list[Path], facts: dict[str, Any]) -> None:
-    """`lab/results/judges.json` from records of both sets, which their file names tell: *choice* and *final*."""
-    stored: dict[str, Any] = facts | {"training": [
-        json.loads(path.read_text()) for path in (folder() / f"{name}.json" for name in ("J2", "J3")) if path.exists()
-    ]}  # fmt: skip
-    for chosen in SCENES:
-        records = read([f for f in files if chosen in f.name])
-        stored[chosen] = compact(summed(records))
-    path = host.ROOT / "lab" / "results" / "judges.json"
-    text = json.dumps(stored, separators=(",", ":")).replace("],[", "],\n[")
-    path.write_text(text + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Measure one part, or sum up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", choices=list(SCENES), default="choice")
+    parser.add_argument("--set", choices=SETS, default="choice")
     parser.add_argument("--part", default="0/1", help="k/n: every n-th task, from the k-th on")
     parser.add_argument("--judges", nargs="*", default=["J1", "J2", "J3"])
     parser.add_argument("--records", type=Path, help="appended to")
@@ -361,7 +262,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.sum:
         command = options.command or shlex.join(["python", "-m", "lab.judges.evaluate", *sys.argv[1:]])
-        store(options.sum, {"command": command, "device": options.device, "commit": host.commit()})  # fmt: skip
+        store(options.sum, {"command": command, "device": options.device, "commit": host.commit()})
         return
     host.prepare()
     logging.getLogger().setLevel(logging.ERROR)

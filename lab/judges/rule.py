@@ -62,7 +62,7 @@ class Verdict:
 
 def failures(cell: dict[str, Any], preset: str) -> list[str]:
     """What one pooled cell fails, in words: a judge's run over its bins, or all judges and runs together. See
-    `evaluate.summed` for its fields."""
+    `summary.summed` for its fields."""
     low, high = SHARPNESS.get(preset, OTHERS)
     found, everything = [], cell["judge"] == "all"
     limits = zip(("psnr", "ssim", "haarpsi"), (PSNR, SSIM, HAARPSI), MEANS, (2, 4, 4), strict=True)

@@ -145,9 +145,8 @@ class Run:
 
     def checkpoint(self, path: Path) -> None:
         """Everything that `--resume` needs."""
-        state = {"network": self.network.state_dict(), "average": self.average, "step": self.step,
-                 "spent": self.spent, "seen": self.seen,
-                 "optimizers": [o.state_dict() for o in self.optimizers]}  # fmt: skip
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("average", "step", "spent", "seen")}
+        state |= {"network": self.network.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers]}
         torch.save(state, path)
 
     def loss(self, edge: int) -> Tensor:

@@ -1,0 +1,112 @@
+"""Records of the judges, summed up, and the stored file `lab/results/judges.json`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.judges.codec import folder
+from tools import host
+
+RATIOS = (6.38, 15.92, 35.36)  # % of the picture
+SETS = ("choice", "final")
+CELL = ("judge", "side", "kind", "steps", "sampler", "cfg", "prompted", "group", "scheme")
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean, and half-width of the 95 % t interval."""
+    from scipy.stats import t
+
+    n, mean = len(values), float(np.mean(values))
+    return mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else float("inf")
+
+
+def _pools(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """The cells that a run counts in: its own; its judge's run over all bins; and all judges and runs together."""
+    judge, _, kind, _, sampler, cfg, prompted, group, scheme = key
+    if group != "main" or kind not in map(str, RATIOS):
+        return [key]
+    side, steps = key[1], key[3]
+    run = (judge, side, "all", steps, sampler, cfg, prompted, group, scheme)
+    return [key, run, ("all", 0, "all", 0, sampler, cfg, prompted, group, scheme)]
+
+
+def summed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each cell: a judge, size, bin, number of steps, sampler, guidance, and scheme; with "all" for bin, or
+    for judge and bin, where those are pooled.
+
+    psnr_dense: mean, dB, capped at 60 in each run. *_change: mean of the paired difference to the dense run's own
+    figure against the truth, *_half its half-width. sharpness, border: ratio of sums to the dense run's; sharpness_mid:
+    geometric mean of the single ratios. tokens: mean share of the dense tokens. n: pictures; runs: masks in all.
+    """
+    records = [r | {"group": "main"} if r["group"] == "few" else r for r in records]
+    dense = {(*(r[k] for k in CELL[:-1]), r["picture"], r["which"]): r for r in records if r["scheme"] == "dense"}
+    cells: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
+    for record in records:
+        key = tuple(record[k] for k in CELL)
+        if record["scheme"] != "dense":
+            for pool in _pools(key):
+                cells[pool].append((record, dense[(*key[:-1], record["picture"], record["which"])]))
+    rows = []
+    for key, pairs in cells.items():
+        row: dict[str, Any] = dict(zip(CELL, key, strict=True))
+        by_picture = defaultdict(list)
+        for mine, its in pairs:
+            by_picture[mine["picture"]].append((mine, its))
+        row |= {"n": len(by_picture), "runs": len(pairs)}
+        row["psnr_dense"] = round(float(np.mean([min(a["psnr_dense"], 60.0) for a, _ in pairs])), 2)
+        for name in ("psnr", "ssim", "haarpsi"):
+            field = f"{name}_truth"
+            changes = [float(np.mean([a[field] - b[field] for a, b in group])) for group in by_picture.values()]
+            mean, half = interval([c for c in changes if math.isfinite(c)])
+            digits = 3 if name == "psnr" else 5
+            row[f"{name}_change"] = round(mean, digits)
+            row[f"{name}_change_half"] = round(half, digits) if math.isfinite(half) else None
+        for name in ("sharpness", "border"):
+            row[name] = round(sum(a[name] for a, _ in pairs) / max(sum(b[name] for _, b in pairs), 1e-9), 4)
+        ratios = [max(a["sharpness"], 1e-6) / max(b["sharpness"], 1e-6) for a, b in pairs]
+        row["sharpness_mid"] = round(float(np.exp(np.mean(np.log(ratios)))), 4)
+        row["tokens"] = round(float(np.mean([a["tokens"] for a, _ in pairs])), 4)
+        rows.append(row)
+    return rows
+
+
+def compact(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Columns once, and names as numbers, so that the stored file stays small."""
+    names = sorted({row["scheme"] for row in rows})
+    columns = list(rows[0]) if rows else []
+    lines = [[names.index(row[c]) if c == "scheme" else row[c] for c in columns] for row in rows]
+    return {"schemes": names, "columns": columns, "rows": lines}
+
+
+def expand(stored: dict[str, Any]) -> list[dict[str, Any]]:
+    """The inverse of `compact`."""
+    rows = [dict(zip(stored["columns"], line, strict=True)) for line in stored["rows"]]
+    return [row | {"scheme": stored["schemes"][row["scheme"]]} for row in rows]
+
+
+def read(files: list[Path]) -> list[dict[str, Any]]:
+    """Records, from plain or gzipped files of JSON lines."""
+    found = []
+    for file in files:
+        with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
+            found += [json.loads(line) for line in lines]
+    return found
+
+
+def store(files: list[Path], facts: dict[str, Any]) -> None:
+    """`lab/results/judges.json` from records of both sets, which their file names tell: *choice* and *final*."""
+    training = [path for name in ("J2", "J3") if (path := folder() / f"{name}.json").exists()]
+    stored: dict[str, Any] = facts | {"training": [json.loads(path.read_text()) for path in training]}
+    for chosen in SETS:
+        records = read([f for f in files if chosen in f.name])
+        stored[chosen] = compact(summed(records))
+    path = host.ROOT / "lab" / "results" / "judges.json"
+    text = json.dumps(stored, separators=(",", ":")).replace("],[", "],\n[")
+    path.write_text(text + "\n", encoding="utf-8")

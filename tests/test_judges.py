@@ -1,0 +1,97 @@
+"""The judges' rule, sums and report: what the presets are chosen by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lab.judges import choose, report, rule, summary
+
+GOOD: dict[str, Any] = {
+    "judge": "J2", "side": 512, "steps": 8, "kind": "all", "psnr_change": 0.0, "psnr_change_half": 0.1,
+    "ssim_change": 0.0, "ssim_change_half": 0.001, "haarpsi_change": 0.0, "haarpsi_change_half": 0.001,
+    "sharpness_mid": 1.0, "border": 1.0, "psnr_dense": 40.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"psnr_change": -0.2},
+        {"ssim_change": -0.02},
+        {"haarpsi_change": -0.02},
+        {"sharpness_mid": 0.89},
+        {"sharpness_mid": 1.04},
+        {"border": 0.95},
+        {"border": 1.05},
+        {"judge": "all", "psnr_change": -0.1, "psnr_change_half": 0.25},
+        {"judge": "all", "ssim_change_half": 0.02},
+        {"judge": "all", "haarpsi_change_half": 0.02},
+    ],
+)
+def test_each_limit_can_fail_and_is_the_only_one_that_does(bad: dict[str, Any]) -> None:
+    assert rule.failures(GOOD, "balanced") == []
+    assert len(rule.failures(GOOD | bad, "balanced")) == 1
+
+
+def test_quality_must_be_as_sharp_as_dense() -> None:
+    soft = GOOD | {"sharpness_mid": 0.96}
+    assert not rule.failures(soft, "fast")
+    assert rule.failures(soft, "quality")
+
+
+def test_agreement_is_of_the_worst_judge_over_its_runs_with_what_a_reference_is_allowed() -> None:
+    cells = [GOOD, GOOD | {"steps": 4, "psnr_dense": 44.0}, GOOD | {"judge": "J3", "psnr_dense": 38.0}]
+    assert rule.judge(cells, "balanced").agreement == 41.0
+    assert rule.judge([*cells, GOOD | {"judge": "all", "psnr_dense": 1.0}], "balanced").agreement == 41.0
+
+
+def record(scheme: str, picture: int, kind: str, truth: float, sharp: float = 1.0) -> dict[str, Any]:
+    task = {"judge": "J1", "side": 512, "kind": kind, "steps": 8, "sampler": "euler", "cfg": 1.0, "prompted": False}
+    figures = {"psnr_dense": 99.0, "psnr_truth": truth, "ssim_truth": 0.9, "haarpsi_truth": 0.9, "sharpness": sharp}
+    return {
+        **task,
+        "group": "few",
+        "scheme": scheme,
+        "picture": picture,
+        "which": 0,
+        "border": 1.0,
+        "tokens": 0.5,
+        **figures,
+    }
+
+
+def test_sums_pair_with_dense_by_picture_and_pool_bins() -> None:
+    records = []
+    for picture, change in ((0, 0.5), (1, 1.5)):
+        for kind in ("6.38", "15.92"):
+            base = 20.0 + 5 * picture
+            records += [
+                record("dense", picture, kind, base),
+                record("a", picture, kind, base + change, 1 + 3 * picture),
+            ]
+    rows = {(r["judge"], r["kind"]): r for r in summary.summed(records)}
+    assert set(rows) == {("J1", "6.38"), ("J1", "15.92"), ("J1", "all"), ("all", "all")}
+    pooled = rows["J1", "all"]
+    assert (pooled["n"], pooled["runs"], pooled["psnr_change"]) == (2, 4, 1.0)
+    assert pooled["psnr_change_half"] == pytest.approx(12.706 * 0.5, abs=0.01)  # t with one degree of freedom
+    assert (pooled["sharpness"], pooled["sharpness_mid"], pooled["psnr_dense"]) == (2.5, 2.0, 60.0)
+
+
+def test_stored_rows_survive_packing() -> None:
+    rows = summary.summed([record("dense", 0, "6.38", 20.0), record("a", 0, "6.38", 21.0)])
+    assert summary.expand(summary.compact(rows)) == rows
+
+
+def test_each_preset_chosen_from_the_stored_results_meets_the_rule() -> None:
+    stored = choose.load()
+    for preset, least in rule.AGREEMENT.items():
+        best = choose.ranked(stored, preset)[0]
+        assert best.verdict.admissible and best.verdict.agreement >= least, (preset, best)
+
+
+def test_report_holds_the_stored_figures() -> None:
+    text = report.REPORT.read_text(encoding="utf-8")
+    for name, table in report.tables().items():
+        assert f"<!-- table: {name} -->\n{table}\n<!-- end -->" in text, f"{name}: run python -m lab.judges.report"
