@@ -18,8 +18,6 @@ from .call import flat
 from .compat import FEATURES
 from .reasons import DenseRun
 
-__all__ = ["DenseRun"]
-
 
 @dataclass(frozen=True)
 class PlanRequest:

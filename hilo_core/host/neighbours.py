@@ -51,7 +51,7 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__)).split(".<locals>")[0]
 
 
-def foreign(options: dict[str, Any], model_options: dict[str, Any] | None = None) -> list[tuple[str, Any]]:
+def foreign(options: dict[str, Any]) -> list[tuple[str, Any]]:
     """(name, function) of whatever of other nodes runs among the model's blocks, or in its attention."""
     found = [(f"a block replacement ({_name(f)})", f) for _, f in _replacements(options)]
     if (override := options.get("optimized_attention_override")) is not None:

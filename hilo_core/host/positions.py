@@ -112,6 +112,12 @@ def recording(wanted: int | None = None) -> Iterator[list[Tensor]]:
         _calls.recorded = _calls.wanted = None
 
 
+def eagerly() -> contextlib.AbstractContextManager[Any]:
+    """A compiled model runs eagerly within, where it is left on its way or its calls are looked at."""
+    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    return stance("force_eager") if stance else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def replaying(answers: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Answer with these positions, one for each time the model asks, while it runs in this thread. Gives those left."""

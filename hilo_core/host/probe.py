@@ -8,7 +8,6 @@ have, nor which attentions see text alone. Each model and kind of conditioning i
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from .attention import Attention
 from .call import Call, on_grid
 from .compat import FEATURES
 from .neighbours import uncompiled
-from .positions import recording
+from .positions import eagerly, recording
 from .reasons import DenseRun
 
 ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
@@ -101,8 +100,7 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
         return _zeros(q, k, v, heads, kw)
 
     options = {**tiny.options, "optimized_attention_override": look}
-    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6; a compiled model must run eagerly here
-    with recording() as asked, stance("force_eager") if stance else contextlib.nullcontext():
+    with recording() as asked, eagerly():
         tiny._replace(options=options).execute(model._apply_model)
     asks = tuple(((TARGET, ids.shape[1]),) if form.table else _grids(ids, sizes, form.pads) for ids in asked)
     if not any(_sees_target(parts) for parts in asks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from .families import Family
 from .known import Source
 from .layout import Layout, make_layout
 from .neighbours import changes_blocks, foreign, out_of_memory, uncompiled
-from .positions import recording, replaying
+from .positions import eagerly, recording, replaying
 from .probe import Form, find_layout, quiet
 from .reasons import DenseRun
 from .refuse import refuse
@@ -205,8 +204,7 @@ class Run:
 
     def _make_layouts(self, model: Any, call: Call) -> list[Layout]:
         probe = find_layout(model, self.form, call)
-        stance = getattr(torch.compiler, "set_stance", None)
-        with recording(len(probe.asks)) as asked, stance("force_eager") if stance else contextlib.nullcontext():
+        with recording(len(probe.asks)) as asked, eagerly():
             call._replace(control=None, options=quiet(call.options)).execute(model._apply_model)
         codec, latents = self.codec(call.x.device), call.kwargs.get("ref_latents") or ()
         source = codec.find_source(latents, call.x)
