@@ -24,11 +24,11 @@ test: setup lint
 	@$(VENV) -m pytest --ignore=tests/core
 
 bench: setup
-	@$(VENV) -m lab.bench_cpu
+	@$(VENV) -m lab.speed.cpu
 
 lint: setup
 	@$(VENV) -m ruff check .
-	@$(VENV) -m mypy
+	@$(VENV) -m tools.typecheck
 
 clean:
 	rm -rf .venv .cache

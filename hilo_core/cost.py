@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OVERHEAD = 750.0  # tokens whose linear work takes as long as what a call costs whatever its length
+CALL_TOKENS = 750.0  # tokens whose linear work takes as long as what a call costs whatever its length
 ATTENTION = 0.9  # time of an operation of attention over that of a linear operation
 BIASED = 1.4  # time of attention with a bias over that without
 
@@ -26,7 +26,7 @@ class ModelShape:
         """
         length = tokens + self.context
         attention = ATTENTION * (BIASED if biased else 1.0)
-        return (8 + 4 * self.mlp_ratio) * self.hidden * (length + OVERHEAD) + attention * 4.0 * length * length
+        return (8 + 4 * self.mlp_ratio) * self.hidden * (length + CALL_TOKENS) + attention * 4.0 * length * length
 
     def speedup(self, tokens: int, total: int) -> float:
         """Predicted dense time / compressed time of one call, of `tokens` instead of `total` image tokens."""

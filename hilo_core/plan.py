@@ -47,7 +47,7 @@ class TokenPlan:
     mass: Tensor  # (n,) float: dense tokens that each strip token stands for; sums to rows * columns with cells
     owner: Tensor  # (rows * columns,) long: for each dense token the one of the strip that is it or stands for it
     note: str = ""  # what a user should know, e.g. a budget that could not be met
-    turns: tuple[TokenPlan, ...] = ()  # for the steps that follow: as many tokens, other real ones for the cells
+    later_turns: tuple[TokenPlan, ...] = ()  # for the steps that follow: as many tokens, other real ones for the cells
 
     @classmethod
     def of_cells(cls, rows: int, columns: int, factor: int) -> TokenPlan:
@@ -97,10 +97,10 @@ def make_plan(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPla
         raise HiLoError(f"The mask has {tuple(edit.shape)} tokens and the picture {tuple(detail.shape)}.")
     if settings.rule not in RULES:
         raise HiLoError(f"Unknown selection rule '{settings.rule}'. Use one of: {', '.join(RULES)}.")
-    ground = _Ground(edit, detail, settings)
+    candidates = _Candidates(edit, detail, settings)
     if settings.budget:
-        return _plan_for_budget(ground, settings)
-    return _assemble(ground, ground.choose(settings), settings)
+        return _plan_for_budget(candidates, settings)
+    return _assemble(candidates, candidates.choose(settings), settings)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Choice:
     length: int  # of the strip
 
 
-class _Ground:
+class _Candidates:
     """What a plan stands on and no amount changes: a search for a budget computes it once."""
 
     def __init__(self, edit: Tensor, detail: Tensor, settings: TokenSettings) -> None:
@@ -195,8 +195,8 @@ def _high_count(detail: Tensor, core: Tensor, order: Tensor, settings: TokenSett
     return min(int((energy < settings.amount * energy[-1]).sum()) + 1, most) if settings.amount > 0 else 0
 
 
-def _assemble(ground: _Ground, choice: _Choice, settings: TokenSettings) -> TokenPlan:
-    core, kept, factors = ground.core, choice.kept, choice.factors
+def _assemble(candidates: _Candidates, choice: _Choice, settings: TokenSettings) -> TokenPlan:
+    core, kept, factors = candidates.core, choice.kept, choice.factors
     rows, columns = core.shape
     index = kept.flatten().nonzero()[:, 0]
     kind = torch.where(core.flatten()[index], EDIT, HIGH)
@@ -212,7 +212,7 @@ def _assemble(ground: _Ground, choice: _Choice, settings: TokenSettings) -> Toke
     if not settings.native or not cells:
         return plan
     turns = [_with_real(plan, native) for native in real_tokens(kept, factors, settings.turns)]
-    return replace(turns[0], turns=tuple(turns[1:]))
+    return replace(turns[0], later_turns=tuple(turns[1:]))
 
 
 def _with_real(plan: TokenPlan, native: Tensor) -> TokenPlan:
@@ -221,24 +221,24 @@ def _with_real(plan: TokenPlan, native: Tensor) -> TokenPlan:
     return replace(plan, kept=torch.cat([plan.kept, native]), kind=kind)
 
 
-def _plan_for_budget(ground: _Ground, settings: TokenSettings) -> TokenPlan:
+def _plan_for_budget(candidates: _Candidates, settings: TokenSettings) -> TokenPlan:
     """The richest plan of at most `budget` tokens.
 
     One number, 0..1, runs from 8x8 cells alone to full resolution near the edit: with it grow both the ratio of
     high-frequency tokens and the radii within which cells are fine. Length grows with it, so bisection finds it.
     """
     free = replace(settings, budget=0, rule="ratio")
-    extent = float(torch.tensor(ground.core.shape, dtype=torch.float).norm())
+    extent = float(torch.tensor(candidates.core.shape, dtype=torch.float).norm())
 
     def rich(amount: float) -> tuple[TokenSettings, _Choice]:
         reach = amount * amount * extent
         levels = ((2, 0.0), (4, reach / 2), (8, reach * 2)) if settings.levels else ()
         chosen = replace(free, amount=amount**3, levels=levels)
-        return chosen, ground.choose(chosen)
+        return chosen, candidates.choose(chosen)
 
     low, high, best = 0.0, 1.0, rich(0.0)
     if best[1].length > settings.budget:
-        plan = _assemble(ground, best[1], best[0])
+        plan = _assemble(candidates, best[1], best[0])
         edits = int((plan.kind == EDIT).sum())
         return replace(
             plan,
@@ -252,4 +252,4 @@ def _plan_for_budget(ground: _Ground, settings: TokenSettings) -> TokenPlan:
             low, best = middle, found
         else:
             high = middle
-    return _assemble(ground, best[1], best[0])
+    return _assemble(candidates, best[1], best[0])

@@ -24,17 +24,17 @@ def gather(tokens: Tensor, plan: TokenPlan) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def low_tokens(
+def average_tokens(
     latent: Tensor,
     known: Tensor,
     grid: TokenGrid,
     plan: TokenPlan,
-    small: dict[int, Tensor] | None = None,
+    downsampled: dict[int, Tensor] | None = None,
     noise: bool = False,
 ) -> Tensor:
     """Tokens of the downsampled latent for the plan's cells, side by side: (B, C, H, W) -> (B, C, p, cells * p).
 
-    known: (H, W) bool, latent pixels that are not being edited. small: latents of the downsampled *picture* by
+    known: (H, W) bool, latent pixels that are not being edited. downsampled: latents of the downsampled *picture* by
     factor, used instead for cells that no edit touches. noise: keep unit variance (see `pool_latent`).
     """
     plan = plan.to(latent.device)
@@ -43,8 +43,8 @@ def low_tokens(
         pooled = pool_latent(latent, known, cells.factor, noise)
         coarse = TokenGrid(pooled.shape[-2], pooled.shape[-1], grid.patch)
         tokens = to_tokens(pooled, coarse)
-        if small and cells.factor in small:
-            picture = to_tokens(small[cells.factor].to(latent), coarse)
+        if downsampled and cells.factor in downsampled:
+            picture = to_tokens(downsampled[cells.factor].to(latent), coarse)
             touched = pool_latent((~known).to(latent)[None, None], torch.ones_like(known), cells.factor) > 0
             touched_tokens = to_tokens(touched.to(latent), coarse).amax(dim=(2, 3, 4), keepdim=True) > 0
             tokens = torch.where(touched_tokens, tokens, picture)
@@ -52,9 +52,9 @@ def low_tokens(
     return _row(parts)
 
 
-def compress(latent: Tensor, low: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
+def compress(latent: Tensor, averages: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
     """The strip of a latent: (B, C, H, W) and its low-frequency tokens (B, C, p, cells * p) -> (B, C, p, n * p)."""
-    return StripMap(grid, plan, latent.device).compress(latent, low)
+    return StripMap(grid, plan, latent.device).compress(latent, averages)
 
 
 def restore(strip: Tensor, background: Tensor, grid: TokenGrid, plan: TokenPlan) -> Tensor:
@@ -69,7 +69,7 @@ def restore(strip: Tensor, background: Tensor, grid: TokenGrid, plan: TokenPlan)
 class StripMap:
     """Which pixel of a latent each pixel of its strip is, worked out once: a step then gathers and scatters only.
 
-    known: (H, W) bool, latent pixels that count for low-frequency tokens (see `low_tokens`); None: all of them.
+    known: (H, W) bool, latent pixels that count for low-frequency tokens (see `average_tokens`); None: all of them.
     """
 
     def __init__(self, grid: TokenGrid, plan: TokenPlan, device: torch.device, known: Tensor | None = None) -> None:
@@ -85,18 +85,18 @@ class StripMap:
             coarse = TokenGrid(divisor.shape[-2], divisor.shape[-1], p)
             self.pools.append((weights, divisor, cells.factor, _pixels(cells.index.cpu(), coarse).to(device)))
 
-    def compress(self, latent: Tensor, low: Tensor | None = None) -> Tensor:
+    def compress(self, latent: Tensor, averages: Tensor | None = None) -> Tensor:
         """(B, C, H, W) and its low-frequency tokens (B, C, p, cells * p) -> (B, C, p, n * p).
 
-        low: None takes them from the latent.
+        averages: None takes them from the latent.
         """
         parts = [self._take(latent, self.taken)]
-        if low is None:
+        if averages is None:
             for weights, divisor, factor, taken in self.pools:
                 pooled = weighted_pool(latent, weights.to(latent), divisor.to(latent), factor)
                 parts.append(self._take(pooled, taken))
-        elif low.shape[-1]:
-            parts.append(low.to(latent))
+        elif averages.shape[-1]:
+            parts.append(averages.to(latent))
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
     def _take(self, latent: Tensor, pixels: Tensor) -> Tensor:
@@ -104,10 +104,10 @@ class StripMap:
         taken = latent.flatten(2).gather(2, pixels.expand(*latent.shape[:2], -1))
         return taken.reshape(*latent.shape[:2], self.grid.patch, -1)
 
-    def offset(self, latent: Tensor, low: Tensor | None = None) -> Tensor:
+    def offset(self, latent: Tensor, averages: Tensor | None = None) -> Tensor:
         """What `restore` has to add so that the strip of a latent gives that latent: (B, C, H, W) -> the same, exactly
-        0 where a token is kept. low: as in `compress`."""
-        return (latent - self._spread(self.compress(latent, low))).masked_fill(self.kept(), 0.0)
+        0 where a token is kept. averages: as in `compress`."""
+        return (latent - self._spread(self.compress(latent, averages))).masked_fill(self.kept(), 0.0)
 
     def kept(self) -> Tensor:
         """(H, W) bool: pixels of kept tokens."""

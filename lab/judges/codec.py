@@ -120,7 +120,7 @@ class DemoCodec:
     """The demo model's own autoencoder, without the host's VAE around it."""
 
     def __init__(self, device: torch.device) -> None:
-        from lab.examples import load_vae
+        from lab.data.examples import load_vae
 
         self.vae = load_vae(device)
 

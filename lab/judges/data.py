@@ -3,7 +3,7 @@
 Other pictures than the demo model's: photographs, paintings and painted textures out of Debian packages, chosen by
 rule (see `_usable`), shrunk and kept as JPEG in the cache. None of them is in the repository; `PACKAGES` names where
 each comes from, and the package's own copyright file says under which terms. Wallpapers that the demo model learnt
-from (`lab.pictures`) are never trained on here, so that one set of held-out pictures serves all judges.
+from (`lab.data.pictures`) are never trained on here, so that one set of held-out pictures serves all judges.
 
 `--canvases` draws the training canvases from them: crops, scales, mirrored and recoloured, and drawn scenes, each with
 two masks, as arrays on disk that both trainings map.
@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lab import masks, scenes
-from lab import pictures as demo_pictures
+from lab.data import masks, scenes
+from lab.data import pictures as demo_pictures
 
 PACKAGES = (
     "opencv-doc", "stellarium-data", "redeclipse-data", "torcs-data", "freeorion-data", "supertuxkart-data",
@@ -208,8 +208,8 @@ def draw_canvases(pictures: list[Path], folder: Path, jobs: int, share: float = 
 
 
 def write_sets(own: list[Path], wallpapers: Path, into: Path) -> None:
-    """Folders `choice` and `final` of pictures that no judge was trained on: of this module's, of `lab.pictures`, and
-    the photographs in the repository, dealt out in turn by the hash of their names."""
+    """Folders `choice` and `final` of pictures that no judge was trained on: of this module's,
+    of `lab.data.pictures`, and the photographs in the repository, dealt out in turn by the hash of their names."""
     photos = sorted((Path(__file__).parent.parent / "photos").glob("*.jpg"))
     walls = [p for p in sorted(wallpapers.glob("*.jpg")) if demo_pictures.held_out(p) and p.stem != demo_pictures.DEMO]
     mine = [p for p in own if held_out(p)]
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="where pictures are kept")
     parser.add_argument("--canvases", type=Path, help="folder for the training canvases, about 7 GB")
     parser.add_argument("--sets", type=Path, help="write the held-out pictures, in two sets, here")
-    parser.add_argument("--wallpapers", type=Path, help="photos of lab.pictures, for --sets")
+    parser.add_argument("--wallpapers", type=Path, help="photos of lab.data.pictures, for --sets")
     parser.add_argument("--share", type=float, default=1.0, help="of the canvases, for a trial")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lab import masks, scenes
+from lab.data import masks, scenes
 from lab.judges import schemes, settings
 from lab.judges.codec import folder
 from lab.judges.schemes import Job, Scheme
@@ -213,7 +213,7 @@ class Bench:
 
     def run(self, task: Task, deadline: float) -> Iterator[dict[str, Any]]:
         """One record for each scheme."""
-        from lab.metrics import border_jump, psnr, ring_of, sharpness, ssim
+        from lab.quality.metrics import border_jump, psnr, ring_of, sharpness, ssim
 
         name, array = self.pictures[task.side][task.picture]
         value, hard = mask_of(task)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lab import demo_model
+from lab.demo import model as demo_model
 from lab.judges.codec import DemoCodec, Taef2, folder
 
 TEXT_TOKENS, TEXT_WIDTH, POOLED_WIDTH = 8, 64, 32

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from hilo_token.hilo_core.frequency import detail
+from hilo_token.hilo_core.mask import mask_to_tokens
+from hilo_token.hilo_core.plan import NATIVE, TokenPlan, TokenSettings, make_plan
+from hilo_token.hilo_core.presets import Preset
 from torch import Tensor
 
-from hilo_core.frequency import detail
-from hilo_core.mask import mask_to_tokens
-from hilo_core.plan import NATIVE, TokenPlan, TokenSettings, make_plan
-from hilo_core.presets import Preset
 from lab.judges.models import Loaded
 from lab.judges.settings import BALANCED, LEAN, QUALITY, Setting
 
@@ -93,7 +93,7 @@ Scheme = Callable[[Job], Tensor]
 
 def _patched(job: Job, chosen: Preset) -> Any:
     """The judge with the node on it; its report notes the share of tokens."""
-    from hilo_core.host.patch import Patch, patch_model
+    from hilo_token.comfy_bridge.patch import Patch, patch_model
 
     def note(report: Any) -> None:
         total, steps = max(report.total, 1), max(report.dense_steps + report.compressed_steps, 1)
@@ -164,10 +164,10 @@ def easy_cache(threshold: float) -> Scheme:
 @contextlib.contextmanager
 def inside(plan: TokenPlan, stages: tuple[tuple[float, int], ...] = ()) -> Iterator[None]:
     """For experiments: runs take this plan. stages: (down to which sigma, how many of the plan's turns) in order."""
-    import hilo_core.host.known as known
-    import hilo_core.host.run as running
+    import hilo_token.comfy_bridge.planning as planning
+    import hilo_token.comfy_bridge.run as running
 
-    made, turned = known.make_plan, running.Run._next_turn
+    made, turned = planning.make_plan, running.Run._next_turn
 
     def turn(run: Any, options: dict[str, Any]) -> int:
         sigma, count = float(options["sigmas"].max()), run.calls.get("all", -1) + 1
@@ -187,13 +187,13 @@ def inside(plan: TokenPlan, stages: tuple[tuple[float, int], ...] = ()) -> Itera
             raise RuntimeError(f"a strip of {plan.count} tokens is as long as the text")
         return plan
 
-    known.make_plan = given  # type: ignore[assignment]
+    planning.make_plan = given  # type: ignore[assignment]
     if stages:
         running.Run._next_turn = turn  # type: ignore[method-assign]
     try:
         yield
     finally:
-        known.make_plan, running.Run._next_turn = made, turned  # type: ignore[method-assign]
+        planning.make_plan, running.Run._next_turn = made, turned  # type: ignore[method-assign]
 
 
 def random_tokens(chosen: Preset) -> Scheme:
@@ -224,7 +224,7 @@ def staged(*parts: tuple[Setting, float]) -> Scheme:
 
     def run(job: Job) -> Tensor:
         plans = [job.plan(setting.preset.tokens) for setting, _ in parts]
-        sets = [[plan, *plan.turns] for plan in plans]
+        sets = [[plan, *plan.later_turns] for plan in plans]
         every = [replace(p, turns=()) for group in sets for p in group]
         stages = tuple((limit, len(group)) for (_, limit), group in zip(parts, sets, strict=True))
         whole = parts[0][0].preset

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hilo_core.cells import Levels
-from hilo_core.plan import TokenSettings
-from hilo_core.presets import Preset, preset
-from hilo_core.schedule import Schedule
+from hilo_token.hilo_core.cells import Levels
+from hilo_token.hilo_core.plan import TokenSettings
+from hilo_token.hilo_core.presets import Preset, preset
+from hilo_token.hilo_core.schedule import Schedule
 
 LEVELS: dict[str, Levels] = {
     "2-4-8": ((2, 0.0), (4, 2.0), (8, 8.0)),  # of `balanced`
@@ -36,7 +36,7 @@ class Setting:
         """For `patch_model`."""
         tokens = TokenSettings(dilation=self.margin, amount=self.energy if self.detail else 0.0, max_high=self.detail,
                                levels=LEVELS[self.levels], native=True, turns=self.turns)  # fmt: skip
-        return Preset(tokens, Schedule(first=self.first), bias=self.bias)
+        return Preset(tokens, Schedule(first=self.first), mass_bias=self.bias)
 
     @property
     def name(self) -> str:
@@ -81,6 +81,6 @@ def few() -> list[Setting]:
 def paper() -> dict[str, Preset]:
     """The method as published, and with the whole mass."""
     published = preset("paper")
-    real = replace(published, bias=1.0, tokens=replace(published.tokens, native=True))
-    return {"paper": published, "paper, bias 0.92": replace(published, bias=0.92),
-            "paper, bias 1": replace(published, bias=1.0), "paper, bias 1, real tokens": real}  # fmt: skip
+    real = replace(published, mass_bias=1.0, tokens=replace(published.tokens, native=True))
+    return {"paper": published, "paper, bias 0.92": replace(published, mass_bias=0.92),
+            "paper, bias 1": replace(published, mass_bias=1.0), "paper, bias 1, real tokens": real}  # fmt: skip

@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lab import device as devices
 from lab.judges import models
 from lab.judges.codec import Taef2, folder
-from lab.train_dit import initialise, keep_norm_inputs, optimizers
+from lab.train import device as devices
+from lab.train.dit import initialise, keep_norm_inputs, optimizers
 from tools import host
 
 CHANCE = {"J2": {512: 0.8, 1024: 0.2}, "J3": {512: 1.0}}  # of a step's canvas size; its batch has as many tokens

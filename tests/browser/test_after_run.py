@@ -1,10 +1,10 @@
-"""Screenshots of each node after a run, for the help pages: `python -m tools.pictures` shrinks and keeps them."""
+"""Screenshots of each node after a run, for the help pages: `python -m tools.screenshots` shrinks and keeps them."""
 
 from __future__ import annotations
 
 import pytest
 
-from tools.pictures import HELP_PAGES
+from tools.screenshots import HELP_PAGES
 
 from .test_canvas import BADGE, MAP, TEXT, load
 

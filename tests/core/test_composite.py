@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilo_core import HiLoError
-from hilo_core.colour import fit, from_oklab, helpful, to_oklab
-from hilo_core.composite import blend_weight, composite, distance
-from hilo_core.decode import Frame, Window, decode_windows, edit_windows, latent_offset, taper
+from hilo_core.decode.colour import fit, from_oklab, helpful, to_oklab
+from hilo_core.decode.composite import blend_weight, composite, distance
+from hilo_core.decode.windows import Canvas, Window, decode_windows, edit_windows, latent_offset, taper
 
 
 def smooth_decoder(latent, ratio=4):
@@ -29,18 +29,18 @@ def smooth_decoder(latent, ratio=4):
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9), st.floats(0.9, 0.999), st.integers(0, 10**6))
 def test_windows_give_every_used_pixel_its_context(height, width, margin, threshold, seed):
     used = torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) > threshold
-    frame, windows = Frame(height, width, 2, 0, 0), edit_windows(used, margin)
+    canvas, windows = Canvas(height, width, 2, 0, 0), edit_windows(used, margin)
     share = torch.zeros(2 * height, 2 * width)
     for w in windows:
         assert 0 <= w.top < w.bottom <= height and 0 <= w.left < w.right <= width
-        share[frame.pixels(w)] += taper(w, margin, frame)
+        share[canvas.pixels(w)] += taper(w, margin, canvas)
     wanted = used.repeat_interleave(2, 0).repeat_interleave(2, 1)
     assert bool((share[wanted] >= 1).all())
     assert (not windows) == (not bool(used.any()))
 
 
 def test_a_bent_edit_is_cut_up():
-    """A frame around the picture costs its sides, a small box stays one window."""
+    """A canvas around the picture costs its sides, a small box stays one window."""
     used = torch.zeros(256, 256, dtype=torch.bool)
     used[20:230, 20:30] = used[220:230, 20:230] = True
     windows = edit_windows(used, 8)
@@ -56,25 +56,25 @@ def test_windows_join_to_the_full_decode():
     latent = torch.randn(2, 3, 64, 72)
     used = torch.zeros(64, 72, dtype=torch.bool)
     used[10:60, 10:13] = used[57:60, 10:70] = True
-    frame, like = Frame(64, 72, 4, 1, 2), torch.zeros(2, 259, 292, 3)
+    canvas, like = Canvas(64, 72, 4, 1, 2), torch.zeros(2, 259, 292, 3)
     windows = edit_windows(used, 4, full_from=2)
     assert len(windows) > 1
-    picture, share = decode_windows(lambda w: smooth_decoder(w.of(latent)), frame, windows, 4, like)
+    picture, share = decode_windows(lambda w: smooth_decoder(w.of(latent)), canvas, windows, 4, like)
     full = torch.zeros_like(like)
     full[:, 1 : 1 + 256, 2 : 2 + 288] = smooth_decoder(latent)
     inside = (share > 0)[None, ..., None].expand_as(full)
     assert (picture - full)[inside].abs().max().item() < 1e-5
     assert not bool(picture[~inside].any())
-    whole, _ = decode_windows(lambda w: smooth_decoder(w.of(latent)), frame, [Window(0, 64, 0, 72)], 4, like)
+    whole, _ = decode_windows(lambda w: smooth_decoder(w.of(latent)), canvas, [Window(0, 64, 0, 72)], 4, like)
     assert torch.equal(whole, full)
 
 
 def test_a_decode_with_nan_is_a_message():
-    frame = Frame(8, 8, 4, 0, 0)
+    canvas = Canvas(8, 8, 4, 0, 0)
     with pytest.raises(HiLoError, match="--fp32-vae"):
         decode_windows(
             lambda w: smooth_decoder(w.of(torch.ones(1, 3, 8, 8))) * math.nan,
-            frame, [Window(0, 8, 0, 8)], 2, torch.zeros(1, 32, 32, 3),
+            canvas, [Window(0, 8, 0, 8)], 2, torch.zeros(1, 32, 32, 3),
         )  # fmt: skip
 
 
@@ -82,10 +82,10 @@ def test_a_decode_with_nan_is_a_message():
 def test_used_holds_every_blended_pixel(feather):
     mask = torch.zeros(1, 101, 131)
     mask[0, 0, 0] = mask[0, 50:60, 70] = mask[0, 100, 130] = 0.3
-    frame = Frame.of((101, 131), (12, 16), 8)
+    canvas = Canvas.of((101, 131), (12, 16), 8)
     weight = blend_weight(distance(mask, slice(0, 101), slice(0, 131), feather), feather)[0]
-    cells = frame.used(mask, feather).repeat_interleave(8, 0).repeat_interleave(8, 1)
-    y, x = frame.pixels(Window(0, 12, 0, 16))
+    cells = canvas.used(mask, feather).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    y, x = canvas.pixels(Window(0, 12, 0, 16))
     assert bool(cells[weight[y, x] > 0].all())
     assert (weight == 1).sum().item() >= 12
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,7 +13,6 @@ from hilo_core.cells import pool_latent, pool_tokens
 from hilo_core.cost import ModelShape, run_speedup
 from hilo_core.frequency import SCORES, detail, luma
 from hilo_core.schedule import Schedule, step_of
-from tools import host
 
 
 def slow(score: str, p: torch.Tensor, top: int, left: int, size: int) -> float:
@@ -145,13 +142,3 @@ def test_cost():
     assert shape.speedup(fewer, 4096) >= 3.0 > shape.speedup(fewer + 1, 4096)
     assert run_speedup([True, False, False, False], 3.0) == pytest.approx(2.0)
     assert run_speedup([], 3.0) == 1.0
-
-
-def test_core_needs_no_host():
-    code = (
-        "import sys, pkgutil, importlib, hilo_core\n"
-        "names = [m.name for m in pkgutil.iter_modules(hilo_core.__path__, 'hilo_core.')]\n"
-        "[importlib.import_module(name) for name in names if name != 'hilo_core.host']\n"
-        "assert not any(name.split('.')[0] == 'comfy' for name in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=host.ROOT, check=True, env={"PATH": ""})

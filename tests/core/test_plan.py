@@ -18,7 +18,7 @@ from hilo_core.mask import check_mask, clean_mask, dilate_tokens, distance_to, m
 from hilo_core.plan import EDIT, NATIVE, RULES, TokenSettings, make_plan
 from hilo_core.presets import LEVELS, PRESETS, preset
 from hilo_core.render import describe, kind_map, token_map
-from hilo_core.strip import compress, gather, low_tokens, restore
+from hilo_core.strip import average_tokens, compress, gather, restore
 
 sides = st.tuples(st.integers(1, 40), st.integers(1, 40))
 token_settings = st.builds(
@@ -103,11 +103,11 @@ def test_restore_compress(height, width, patch, seed):
     )
     assert everything.complete
     known = torch.ones(height, width, dtype=torch.bool)
-    strip = compress(latent, low_tokens(latent, known, grid, everything), grid, everything)
+    strip = compress(latent, average_tokens(latent, known, grid, everything), grid, everything)
     assert torch.equal(restore(strip, background, grid, everything), latent)
     edit, found = scene(grid.height, grid.width, seed)
     some = make_plan(edit, found, replace(preset("balanced").tokens, multiple=1))
-    low = low_tokens(latent, known, grid, some)
+    low = average_tokens(latent, known, grid, some)
     strip = compress(latent, low, grid, some)
     assert strip.shape == (2, 3, patch, patch * some.count)
     indicator = torch.zeros(grid.count, dtype=torch.bool)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hilo_core.decoder import normalised
-from hilo_core.tiles import SAMPLED, UnfitDecoder, bordered, moments, sample, tile_weights
+from hilo_core.decode.tiles import SAMPLED, UnfitDecoder, bordered, moments, sample, tile_weights
+from hilo_core.decode.window_decoder import normalised
 
 
 def test_normalised_by_its_own_statistics_is_group_norm():

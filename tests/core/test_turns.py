@@ -23,7 +23,7 @@ def plan_of(rows, columns, seed, native=True):
 def test_turns_are_alike_but_for_the_real_tokens(rows, columns, seed):
     plan = plan_of(rows, columns, seed)
     others = set(plan.kept[plan.kind != NATIVE].tolist())
-    for turn in plan.turns:
+    for turn in plan.later_turns:
         assert turn.count == plan.count and turn.counts() == plan.counts()
         assert float(turn.mass.sum()) == rows * columns
         assert set(turn.kept[turn.kind != NATIVE].tolist()) == others
@@ -31,7 +31,7 @@ def test_turns_are_alike_but_for_the_real_tokens(rows, columns, seed):
         assert torch.equal(turn.kind, plan.kind) and torch.equal(turn.owner, plan.owner)
         assert torch.equal(turn.mass, plan.mass)
         assert torch.equal(turn.owner[turn.kept], torch.arange(turn.count))
-        assert not turn.turns
+        assert not turn.later_turns
 
 
 def test_four_turns_show_the_model_all_tokens_of_2x2_cells_and_four_of_larger_ones():
@@ -53,6 +53,6 @@ def test_a_turn_takes_only_dropped_tokens_one_for_each_cell():
 
 
 def test_averages_and_whole_pictures_have_no_turns():
-    assert plan_of(16, 16, 0, native=False).turns == ()
+    assert plan_of(16, 16, 0, native=False).later_turns == ()
     everything = make_plan(torch.ones(8, 8, dtype=torch.bool), torch.rand(8, 8), TokenSettings(native=True))
-    assert everything.turns == () and everything.complete
+    assert everything.later_turns == () and everything.complete

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.presets import preset
-from hilo_core.schedule import Schedule
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.hilo_core.presets import preset
+from hilo_token.hilo_core.schedule import Schedule
 
 from .cases import patcher
 from .models import SMALL, flux

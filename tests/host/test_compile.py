@@ -9,9 +9,8 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import TorchCompileModel
-
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.schedule import Schedule
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.hilo_core.schedule import Schedule
 
 from .cases import case, patcher
 from .conftest import BALANCED, FLUX, SIZE

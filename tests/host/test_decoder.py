@@ -9,12 +9,12 @@ import pytest
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.wan.vae import WanVAE
+from hilo_token.hilo_core.decode.tiles import UnfitDecoder
+from hilo_token.hilo_core.decode.window_decoder import COARSE, REACH, WindowDecoder, attention_at, global_layers
+from hilo_token.hilo_core.decode.windows import Window
 from torch import nn
 
-from hilo_core.decode import Window
-from hilo_core.decoder import COARSE, REACH, WindowDecoder, attention_at, global_layers
-from hilo_core.tiles import UnfitDecoder
-from lab.vaes import FLUX, WAN, photo, randomise, small
+from lab.speed.vaes import FLUX, WAN, photo, randomise, small
 from tools.pack import load_pack
 
 CONFIG = {"params": {"ddconfig": {**FLUX, "ch": 32}, "embed_dim": 16}}

@@ -13,13 +13,13 @@ from comfy.ldm.modules import attention
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_model_patch import DiffSynthCnetPatch
+from hilo_token.comfy_bridge.features import DENSE, FEATURES, REFUSED, WORKS, table
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.comfy_bridge.positions import Positions
+from hilo_token.hilo_core.errors import HiLoError
+from hilo_token.hilo_core.grid import TokenGrid
 
 import nodes as host_nodes
-from hilo_core.errors import HiLoError
-from hilo_core.grid import TokenGrid
-from hilo_core.host.compat import DENSE, FEATURES, REFUSED, WORKS, table
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.host.positions import Positions
 
 from .cases import case, patcher
 from .conftest import BALANCED, FLUX, SIZE

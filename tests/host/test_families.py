@@ -7,13 +7,12 @@ from dataclasses import replace
 import comfyui_version
 import pytest
 import torch
+from hilo_token.comfy_bridge.families import FAMILIES, find_family
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.hilo_core.errors import HiLoError
+from hilo_token.hilo_core.presets import preset
+from hilo_token.hilo_core.schedule import Schedule
 from packaging.version import Version
-
-from hilo_core.errors import HiLoError
-from hilo_core.host.families import FAMILIES, find_family
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.presets import preset
-from hilo_core.schedule import Schedule
 
 from .cases import case, patcher
 from .models import SMALL, hunyuan_image, wan22
@@ -63,7 +62,7 @@ def test_compressed_leaves_outside(small, model, run_log, height, width, batch, 
 
 def test_bias_changes_only_compressed_runs(small, model):
     edit = case(small, 32, 40)
-    without = edit.sample(patch_model(model, Patch(replace(BALANCED, bias=0.0))))
+    without = edit.sample(patch_model(model, Patch(replace(BALANCED, mass_bias=0.0))))
     with_bias = edit.sample(patch_model(model, Patch(BALANCED)))
     assert (without - with_bias).abs().max().item() > 0.0
 

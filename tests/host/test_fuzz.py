@@ -16,16 +16,15 @@ import pytest
 import torch
 from comfy_extras import nodes_easycache, nodes_model_advanced, nodes_rope, nodes_slg
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.comfy_bridge.planning import PlanRequest
+from hilo_token.hilo_core.errors import HiLoError
+from hilo_token.hilo_core.mask import mask_to_tokens
+from hilo_token.hilo_core.plan import make_plan
+from hilo_token.hilo_core.presets import PRESETS
+from hilo_token.hilo_core.schedule import Schedule
 from hypothesis import HealthCheck, Phase, assume, event, given, settings
 from hypothesis import strategies as st
-
-from hilo_core.errors import HiLoError
-from hilo_core.host.known import PlanRequest
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.mask import mask_to_tokens
-from hilo_core.plan import make_plan
-from hilo_core.presets import PRESETS
-from hilo_core.schedule import Schedule
 
 from .cases import case, patcher
 from .models import SMALL

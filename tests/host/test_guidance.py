@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 from comfy_extras import nodes_apg, nodes_cfg, nodes_lumina2, nodes_mahiro, nodes_model_advanced
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.comfy_bridge.planning import PlanRequest
+from hilo_token.hilo_core.frequency import detail
+from hilo_token.hilo_core.mask import mask_to_tokens
+from hilo_token.hilo_core.plan import make_plan
 
-from hilo_core.frequency import detail
-from hilo_core.host.known import PlanRequest
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.mask import mask_to_tokens
-from hilo_core.plan import make_plan
-from lab import demo_model
+from lab.demo import model as demo_model
 
 from .cases import Case
 from .conftest import ALL, BALANCED

@@ -10,10 +10,9 @@ import psutil
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-
-from hilo_core.host.patch import KEY, Patch, patch_model
-from hilo_core.host.positions import idle
-from hilo_core.schedule import Schedule
+from hilo_token.comfy_bridge.patch import KEY, Patch, patch_model
+from hilo_token.comfy_bridge.positions import idle
+from hilo_token.hilo_core.schedule import Schedule
 
 from .cases import case, patcher
 from .conftest import ALL, BALANCED, FLUX, SIZE

@@ -9,9 +9,9 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
+from hilo_token.hilo_core.decode.composite import blend_weight, distance
 from PIL import Image
 
-from hilo_core.composite import blend_weight, distance
 from tools import host
 from tools.pack import load_pack
 

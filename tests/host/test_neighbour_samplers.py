@@ -11,10 +11,10 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
+from hilo_token.comfy_bridge.patch import Patch, patch_model
 
 import nodes as host_nodes
-from hilo_core.host.patch import Patch, patch_model
-from lab import demo_model
+from lab.demo import model as demo_model
 
 from .cases import Case, case
 from .conftest import ALL, BALANCED, FLUX, SIZE

@@ -19,12 +19,12 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_easycache, nodes_flux
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.hilo_core.errors import HiLoError
+from hilo_token.hilo_core.presets import preset
+from hilo_token.hilo_core.schedule import Schedule
 
-from hilo_core.errors import HiLoError
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.presets import preset
-from hilo_core.schedule import Schedule
-from lab import demo_model
+from lab.demo import model as demo_model
 
 from .cases import case, patcher
 from .conftest import ALL, BALANCED

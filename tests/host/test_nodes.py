@@ -79,7 +79,7 @@ def test_low_frequency_from_a_vae(nodes, edit):
     outs = []
     for vae in (None, Vae()):
         plan = nodes.select.execute(*edit, "paper", 0.0, vae=vae).args[0]  # whose low-frequency tokens are averages
-        assert set(plan.small) == ({c.factor for c in plan.plan.cells} if vae else set())
+        assert set(plan.downsampled) == ({c.factor for c in plan.plan.cells} if vae else set())
         outs.append(work.sample(nodes.patch.execute(model, "paper", plan).args[0]))
     assert torch.isfinite(outs[1]).all() and not torch.equal(*outs)
 

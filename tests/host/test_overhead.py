@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from hilo_token.comfy_bridge.patch import Patch, patch_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-
-from hilo_core.host.patch import Patch, patch_model
 
 from .cases import case, patcher
 from .conftest import BALANCED

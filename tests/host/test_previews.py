@@ -11,9 +11,8 @@ import pytest
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy.taesd.taesd import TAESD
+from hilo_token.comfy_bridge.patch import Patch, patch_model
 from safetensors.torch import save_file
-
-from hilo_core.host.patch import Patch, patch_model
 
 from .cases import case
 from .conftest import BALANCED, FLUX, SIZE

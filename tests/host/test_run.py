@@ -10,17 +10,16 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
-
-from hilo_core.errors import HiLoError
-from hilo_core.frequency import detail
-from hilo_core.host.known import PlanRequest
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.host.positions import idle
-from hilo_core.host.report import RunReport
-from hilo_core.mask import mask_to_tokens
-from hilo_core.plan import make_plan
-from hilo_core.presets import preset
-from hilo_core.schedule import Schedule
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.comfy_bridge.planning import PlanRequest
+from hilo_token.comfy_bridge.positions import idle
+from hilo_token.comfy_bridge.run_report import RunReport
+from hilo_token.hilo_core.errors import HiLoError
+from hilo_token.hilo_core.frequency import detail
+from hilo_token.hilo_core.mask import mask_to_tokens
+from hilo_token.hilo_core.plan import make_plan
+from hilo_token.hilo_core.presets import preset
+from hilo_token.hilo_core.schedule import Schedule
 
 from .cases import case, patcher
 from .models import SMALL, flux

@@ -10,10 +10,10 @@ import random
 
 import pytest
 import torch
+from hilo_token.hilo_core.frequency import SCORES
+from hilo_token.hilo_core.mask import is_edited, mask_to_tokens
+from hilo_token.hilo_core.presets import LEVELS, PRESETS
 
-from hilo_core.frequency import SCORES
-from hilo_core.mask import is_edited, mask_to_tokens
-from hilo_core.presets import LEVELS, PRESETS
 from tools.pack import load_pack
 
 CASES = int(os.environ.get("HILO_FUZZ", "24"))

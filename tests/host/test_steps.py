@@ -8,15 +8,14 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras import nodes_slg
+from hilo_token.comfy_bridge.call import Call
+from hilo_token.comfy_bridge.families import find_family
+from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.comfy_bridge.reasons import DenseRun
+from hilo_token.comfy_bridge.refuse import refuse
+from hilo_token.hilo_core.grid import TokenGrid
+from hilo_token.hilo_core.presets import preset
 from node_helpers import conditioning_set_values
-
-from hilo_core.grid import TokenGrid
-from hilo_core.host.call import Call
-from hilo_core.host.families import find_family
-from hilo_core.host.patch import Patch, patch_model
-from hilo_core.host.reasons import DenseRun
-from hilo_core.host.refuse import refuse
-from hilo_core.presets import preset
 
 from .cases import case, patcher
 from .conftest import ALL, BALANCED, FLUX, SIZE

@@ -12,13 +12,13 @@ import pytest
 import torch
 from comfy.ldm.flux.controlnet import ControlNetFlux
 from comfy_extras import nodes_custom_sampler, nodes_perpneg
+from hilo_token.comfy_bridge.patch import Patch, patch_model
 
 import nodes as host_nodes
-from hilo_core.host.patch import Patch, patch_model
 
 from .cases import case, patcher
 from .conftest import BALANCED, FLUX, SIZE
-from .models import SMALL, _flux_unet, flux
+from .models import SMALL, flux, flux_unet
 
 QWEN = next(s for s in SMALL if s.family == "Qwen-Image")
 
@@ -56,7 +56,7 @@ def test_controlnet(small, holds):
 def test_flux_controlnet(model, holds):
     """The host's own ControlNet class for FLUX, with random weights, through Apply ControlNet."""
     network = ControlNetFlux(
-        **_flux_unet(depth_single_blocks=0), operations=comfy.ops.disable_weight_init, dtype=torch.float32, device="cpu"
+        **flux_unet(depth_single_blocks=0), operations=comfy.ops.disable_weight_init, dtype=torch.float32, device="cpu"
     )
     torch.manual_seed(22)
     for name, parameter in network.named_parameters():
@@ -75,8 +75,8 @@ def test_flux_controlnet(model, holds):
 
 def test_residuals_follow_the_tokens():
     """Kept tokens have their own residual, coarse ones the mean of their cell."""
-    from hilo_core.plan import TokenPlan
-    from hilo_core.strip import gather
+    from hilo_token.hilo_core.plan import TokenPlan
+    from hilo_token.hilo_core.strip import gather
 
     plan = TokenPlan.of_cells(4, 4, 2)
     grid = torch.arange(16.0).reshape(1, 16, 1)
@@ -85,7 +85,7 @@ def test_residuals_follow_the_tokens():
 
 def test_fp8_weights(holds):
     """Weights in float8 that the host casts for each layer."""
-    config = comfy.supported_models.Flux(_flux_unet())
+    config = comfy.supported_models.Flux(flux_unet())
     config.set_inference_dtype(torch.float32, torch.float32)
     config.custom_operations = comfy.ops.manual_cast
     torch.manual_seed(1)
@@ -121,7 +121,7 @@ class Packed(comfy.ops.manual_cast):
 
 def test_packed_weights(holds):
     """The ops of GGUF packs: quantised tensors of another shape, unpacked for each layer."""
-    config = comfy.supported_models.Flux(_flux_unet())
+    config = comfy.supported_models.Flux(flux_unet())
     config.set_inference_dtype(torch.float32, torch.float32)
     config.custom_operations = Packed
     torch.manual_seed(1)

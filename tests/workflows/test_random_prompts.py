@@ -12,8 +12,8 @@ import shutil
 from collections import Counter
 
 import pytest
+from hilo_token.hilo_core.presets import PRESETS
 
-from hilo_core.presets import PRESETS
 from tools.server import ServerError
 
 from .graphs import Box, graph, latent, lines, pictures, with_defaults

@@ -1,4 +1,4 @@
-"""The soak in small; in full it is `python -m lab.soak --rounds 200`."""
+"""The soak in small; in full it is `python -m lab.checks.soak --rounds 200`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tools import host
 
 
 def test_probes_stay_as_a_fresh_servers():
-    command = [sys.executable, "-m", "lab.soak", "--rounds", "4"]
+    command = [sys.executable, "-m", "lab.checks.soak", "--rounds", "4"]
     done = subprocess.run(command, cwd=host.ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "4 rounds, every probe as a fresh server's" in done.stderr, done.stderr[-2000:]

@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lab import demo_model, masks, train_autoencoder
-from lab.fills import centre
+from lab.data import masks
+from lab.demo import model as demo_model
+from lab.quality.fills import centre
+from lab.train import autoencoder as train_autoencoder
 from tools import host
 
 from ..cases import Case

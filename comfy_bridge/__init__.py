@@ -1,0 +1,19 @@
+"""The bridge to ComfyUI: the only code that touches the host's model classes. It builds on `hilo_core` alone.
+
+Read in this order:
+
+`families`   which models are known: one table row each
+`patch`      puts HiLo-Token on a model through the host's own ModelPatcher
+`source`     the clean picture of a run, and what of it must not change
+`planning`   the plan of a run
+`run`        the state of one sampling run, and one model call as a strip
+`codec`      a call's tensors as a strip, and back
+`probe`      how a model lays out its tokens, found by trying it on a tiny picture
+`layout`     positions and attention bias of a strip in the model's sequences
+`positions`  stands in for the model's position embedder: records what it is asked, answers for the strip
+`attention`  the bias into the model's attention, whichever kernel runs it
+`refuse`     what a model call must not have
+`neighbours` what other nodes do within a model call, found out by looking
+`features`   what else may be on a model, as one table
+`report`     what a run did, measured
+"""

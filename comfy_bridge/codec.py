@@ -1,0 +1,118 @@
+"""A model call's tensors as a strip, and back, on the device where the model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hilo_core.grid import TokenGrid
+from ..hilo_core.plan import EDIT, TokenPlan
+from ..hilo_core.strip import StripMap, average_tokens, gather
+from .call import Call, flat, on_grid, unflat
+from .layout import Pictures, Segment
+from .source import Source, repeat
+
+_SAME = 0.05  # difference of two encodings of one picture, in standard deviations of its latent
+
+
+class Codec:
+    """Index maps, averages and the clean picture of one run on one device.
+
+    Whatever a step indexes by is there: an index on the CPU would make a GPU wait in each step. Averages lack the
+    edit's pixels, which must not leak into its surroundings.
+    """
+
+    def __init__(
+        self, source: Source, plan: TokenPlan, grid: TokenGrid, noise: Tensor, downsampled: dict[int, Tensor],
+        coarse_references: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.grid, self.plans, self.coarse = grid, (plan, *plan.later_turns), coarse_references
+        self.latent = latent = flat(source.latent).to(device)
+        unknown = torch.zeros(plan.total, dtype=torch.bool)
+        unknown[plan.kept[plan.kind == EDIT]] = True
+        pixels = ~grid.pixels(unknown.reshape(plan.rows, plan.columns)).to(device)
+        self.maps = [StripMap(grid, turn, device, pixels) for turn in self.plans]
+        self.edited, self.from_reference = ~pixels, source.from_reference
+        self.averages = average_tokens(latent, pixels, grid, self.maps[0].plan, downsampled)
+        self.averages_noise = average_tokens(
+            flat(noise).to(device), torch.ones_like(pixels), grid, self.maps[0].plan, noise=True
+        )
+        self.offsets = [m.offset(latent, self.averages) for m in self.maps]
+        self._coarse_maps: dict[TokenGrid, StripMap] = {}
+
+    def compress(self, call: Call, model: Any, turn: int) -> Tensor:
+        """The strip of a call's latent; averages are noised to the call's level as the model noises what is known."""
+        averages = self.averages
+        if averages.shape[-1]:
+            clean, noise = repeat(averages, call.x), repeat(self.averages_noise, call.x)
+            averages = model.scale_latent_inpaint(sigma=call.t.float(), noise=noise, latent_image=clean)
+        return unflat(self.maps[turn].compress(flat(call.x), averages), call.x)
+
+    def restore(self, strip: Tensor, turn: int) -> Tensor:
+        """The whole latent from what the model gave for a strip (`StripMap.restore`)."""
+        return unflat(self.maps[turn].restore(flat(strip), repeat(self.offsets[turn], strip)), strip)
+
+    def squeeze(self, value: Any, x: Tensor, turn: int) -> Any:
+        """The strip of whatever lies on the picture's pixel grid: concat channels, masks."""
+        if not on_grid(value, x):
+            return value
+        value = value.to(x.device)  # the host moves it there only within the model
+        return unflat(self.maps[turn].compress(flat(value)), value)
+
+    def level_mask(self, mask: Any, x: Tensor) -> Any:
+        """The denoise mask as some models read it, for the level of noise of the whole picture: its mean, as one pixel,
+        whose mean is itself to the bit."""
+        return mask.to(x.device).mean(dim=(-2, -1), keepdim=True) if on_grid(mask, x) else mask
+
+    def references(self, latents: Any, x: Tensor, turn: int, source: int | None) -> list[Tensor]:
+        """Reference latents as the strip's call takes them. source: number of the one that follows the plan."""
+        maps = [self._reference_map(z, i == source, x, turn) for i, z in enumerate(latents)]
+        return [unflat(m.compress(flat(z.to(x.device))), z) if m else z for z, m in zip(latents, maps, strict=True)]
+
+    def pictures(self, latents: Any, x: Tensor, turn: int, source: int | None, pads: Callable[[int], int]) -> Pictures:
+        """Target and references of a call, counted in tokens."""
+        references = []
+        for i, latent in enumerate(latents):
+            found = self._reference_map(latent, i == source, x, turn)
+            grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.grid.patch)
+            references.append(Segment(grid.count, found.plan if found else None))
+        return Pictures(Segment(self.plans[turn].total, self.plans[turn]), tuple(references), pads)
+
+    def _reference_map(self, latent: Tensor, source: bool, x: Tensor, turn: int) -> StripMap | None:
+        """None: whole. Others than the source are whole, or, of another size than the target, coarse cells."""
+        if source:
+            return self.maps[turn]
+        if self.coarse <= 1 or on_grid(latent, x):
+            return None
+        grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.grid.patch)
+        if grid not in self._coarse_maps:
+            plan = TokenPlan.of_cells(grid.height, grid.width, self.coarse)
+            self._coarse_maps[grid] = StripMap(grid, plan, x.device)
+        return self._coarse_maps[grid]
+
+    def find_source(self, latents: Any, x: Tensor) -> int | None:
+        """Which reference is the picture that is edited: the one that equals it outside the edit; where that came from
+        a reference itself, the first of its size. Waits for the GPU, so ask once for each set of conditionings."""
+        on = [i for i, z in enumerate(latents) if on_grid(z, x)]
+        if self.from_reference:
+            return on[0] if on else None
+        outside = ~self.edited
+        want = self.latent[..., outside].float()
+        for i in on if bool(outside.any()) else []:
+            given = flat(latents[i].to(x.device))[..., outside].float()
+            if (given - repeat(want, given)).abs().median() <= _SAME * want.std():
+                return i
+        return None
+
+    def control(self, control: Any, turn: int) -> Any:
+        """ControlNet residuals (B, N, D) of each block, for the tokens of the strip."""
+        if control is None:
+            return None
+        plan = self.maps[turn].plan
+        return {
+            name: [r if r is None else gather(r[:, : plan.total], plan) for r in residuals or ()]
+            for name, residuals in control.items()
+        }

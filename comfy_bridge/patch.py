@@ -1,0 +1,285 @@
+"""Puts HiLo-Token on a model through the host's ModelPatcher: three wrappers and one object patch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.sampler_helpers
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..hilo_core.cost import ModelShape, run_speedup
+from ..hilo_core.errors import HiLoError
+from ..hilo_core.grid import TokenGrid
+from ..hilo_core.presets import Preset
+from .call import Call, flat
+from .families import Family, class_path, find_family, hides_family
+from .features import FEATURES
+from .neighbours import also_on, keeps_state, uncompiled
+from .planning import PlanRequest, choose_plan
+from .positions import AnyPositions, TablePositions, stand_in
+from .probe import Form
+from .reasons import DenseRun
+from .run import Run
+from .run_report import RunReport, Stopwatch
+from .source import Outside, Source, check_frames, find_outside, find_source
+
+KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
+OUTSIDE = "hilo_token_outside"
+_WRAPPERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL)
+_PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
+_log = logging.getLogger("hilo-token")
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What one patch node asks for."""
+
+    preset: Preset
+    request: PlanRequest | None = None
+    on_report: Callable[[RunReport], None] = lambda report: None
+    coarse_references: int = 0  # cell size for references of another size than the target; 0: whole
+    longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
+
+
+def network_of(model: Any) -> Any:
+    """The diffusion model of a ModelPatcher, as this clone of it has it, without what compiles it."""
+    return uncompiled(model.get_model_object("diffusion_model"))
+
+
+def patch_model(model: Any, patch: Patch) -> Any:
+    """A clone of a ModelPatcher that samples with compressed tokens. A patch that is already there is replaced.
+
+    With a preset that is off the clone is exactly the model, but a plan still protects the picture outside its edit.
+    Raises HiLoError when the model is of no known family.
+    """
+    patched = _unpatched(model)
+    family = None if patch.preset.off else _family_of(model)
+    if isinstance(family, Family):
+        name = _embedder_name(family)
+        patched.add_object_patch(name, stand_in(patched.get_model_object(name)))
+    if not patch.preset.off or patch.request is not None:
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
+        patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
+        patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
+    return patched
+
+
+def _embedder_name(family: Family) -> str:
+    return f"diffusion_model.{family.embedder}"
+
+
+def _unpatched(model: Any) -> Any:
+    """A clone without this pack; what another node has put in the embedder's place stays."""
+    patched = model.clone()
+    if patched.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        _log.warning("HiLo-Token: the model was patched before; the last patch counts.")
+    for kind in _WRAPPERS:
+        patched.remove_wrappers_with_key(kind, KEY)
+    for name, value in list(patched.object_patches.items()):
+        if isinstance(value, AnyPositions):
+            del patched.object_patches[name]
+            if value.embedder != patched.get_model_object(name):
+                patched.add_object_patch(name, value.embedder)
+    return patched
+
+
+def _family_of(model: Any) -> Family | str:
+    """The model's family, or, where a class of another node's only hides a known one, why its runs are dense. Else
+    HiLoError."""
+    network = network_of(model)
+    try:
+        return find_family(network)
+    except HiLoError:
+        if hides_family(network) or hides_family(model.model.diffusion_model):
+            return FEATURES["class"].text.format(class_path(network).split(":")[1])
+        raise
+
+
+def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., Any]:
+    """Once for each sampling run: make its state, put it into the run's own options, report at the end."""
+
+    def outer_sample(
+        executor: Any,
+        noise: Any,
+        latent: Any,
+        sampler: Any,
+        sigmas: Any,
+        denoise_mask: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        guider, run, outside, reason = executor.class_obj, None, None, ""
+        try:
+            check_frames(latent)
+            source, mask = _source(guider, noise, latent, denoise_mask)
+            outside = find_outside(source, patch.request.edit if patch.request else None, mask is not None)
+            if patch.preset.off:
+                raise DenseRun("the preset is 'off'")
+            run = _make_run(guider, patch, family, source, mask, noise, sigmas)
+        except DenseRun as refusal:
+            reason = str(refusal)
+        options = guider.model_options.setdefault("transformer_options", {})
+        options[KEY], options[OUTSIDE] = run, outside
+        _make_innermost(options)
+        beside = also_on(guider.model_patcher, guider.model_options, KEY)
+        try:
+            out = executor(noise, latent, sampler, sigmas, denoise_mask, *args, **kwargs)
+        finally:
+            options.pop(KEY, None)
+            options.pop(OUTSIDE, None)
+        if outside is not None and not sigmas[-1] > 0:
+            out = outside.put_back(out, outside.picture)  # steps that a cache left out were not protected
+        if not patch.preset.off:
+            report = _report(run) if run is not None else RunReport(reason=reason)
+            report = replace(report, others=beside)
+            _log.info("HiLo-Token: %s", report.line())
+            patch.on_report(report)
+        return out
+
+    return outer_sample
+
+
+def _make_innermost(options: dict[str, Any]) -> None:
+    """Whatever other nodes wrap around a model call sees the whole picture, in whichever order they were added.
+
+    options: the run's own transformer_options.
+    """
+    around = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    if KEY in around:
+        around[KEY] = around.pop(KEY)
+
+
+def _predict_noise(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Every evaluation of the guider: all its model calls take one turn, and its result keeps what a plan protects."""
+    options = executor.class_obj.model_options.get("transformer_options", {})
+    run: Run | None = options.get(KEY)
+    outside: Outside | None = options.get(OUTSIDE)
+    if run is not None:
+        run.evaluation += 1
+    out = executor(*args, **kwargs)
+    return out if outside is None else outside.put_back(out, outside.latent)
+
+
+def _apply_model(
+    executor: Any,
+    x: Any,
+    t: Any,
+    c_concat: Any = None,
+    c_crossattn: Any = None,
+    control: Any = None,
+    transformer_options: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """Every model call."""
+    options = transformer_options or {}
+    run: Run | None = options.get(KEY)
+    if run is None:
+        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+    return run.call(executor, Call(x, t, c_concat, c_crossattn, control, options, kwargs))
+
+
+def _source(guider: Any, noise: Any, latent: Tensor, denoise_mask: Any) -> tuple[Source | None, Tensor | None]:
+    """The clean picture of a run, if it is known, and the mask of the latent's size, if there is one."""
+    patcher = guider.model_patcher
+    device = patcher.load_device
+    if denoise_mask is not None:
+        denoise_mask = comfy.sampler_helpers.prepare_mask(denoise_mask, noise.shape, device)
+    noisy = not bool(torch.count_nonzero(noise))
+    masked = denoise_mask is not None
+    return find_source(patcher.model, latent.to(device), masked, noisy, guider.conds), denoise_mask
+
+
+def _make_run(
+    guider: Any,
+    patch: Patch,
+    family: Family | str | None,
+    source: Source | None,
+    mask: Tensor | None,
+    noise: Any,
+    sigmas: Any,
+) -> Run:
+    if not isinstance(family, Family):
+        raise DenseRun(str(family))
+    if mask is None and patch.request is None:
+        raise DenseRun(
+            "no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLo Token Select"
+        )
+    if not torch.count_nonzero(noise):
+        raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
+    if source is None:
+        raise DenseRun("the latent is empty and no reference latent has its size, so the picture is not known")
+    if any(entry.get("area") or entry.get("set_area_to_bounds") for conds in guider.conds.values() for entry in conds):
+        raise DenseRun(FEATURES["area"].text)
+    network = network_of(guider.model_patcher)
+    grid = TokenGrid(source.latent.shape[-2], source.latent.shape[-1], family.patch_size(network))
+    texts, pads = _text_lengths(guider.conds), family.padding(network)
+
+    def unfit(count: int) -> bool:
+        """So long as a text, or without the pad tokens that the picture has."""
+        return count + pads(count) in texts or count in texts or (pads(grid.count) > 0 and not pads(count))
+
+    plan = choose_plan(source, mask, grid, patch.preset.tokens, patch.request, unfit, patch.longest)
+    request, levels, model = patch.request, [float(s) for s in sigmas], guider.model_patcher.model
+    downsampled = (
+        {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
+    )
+    embedder = guider.model_patcher.get_model_object(_embedder_name(family))
+    return Run(
+        family,
+        Form(grid.patch, pads, isinstance(embedder, TablePositions)),
+        source,
+        plan,
+        grid,
+        downsampled,
+        noise,
+        levels,
+        patch.preset.schedule.dense(len(levels) - 1),
+        patch.preset.mass_bias,
+        patch.coarse_references,
+        Stopwatch(guider.model_patcher.load_device),
+        keeps_state(guider.model_options, KEY),
+        family.hidden(network),
+    )
+
+
+def _text_lengths(conds: dict[str, Any]) -> set[int]:
+    """Lengths that attention over text alone may have: of whatever a conditioning holds that is no picture."""
+
+    def lengths(value: Any) -> set[int]:
+        if isinstance(value, (list, tuple)):
+            return {n for item in value for n in lengths(item)}
+        if isinstance(value, Tensor) and 2 <= value.ndim <= 4:
+            return {int(n) for n in value.shape[1:-1]}
+        return set()
+
+    values = [(name, value) for entries in conds.values() for entry in entries for name, value in entry.items()]
+    found = {n for name, value in values if not any(word in name for word in _PICTURES) for n in lengths(value)}
+    return found | {-(-length // 32) * 32 for length in found}
+
+
+def _report(run: Run) -> RunReport:
+    plan = run.plan
+    taken = run.taken() if run.seen else []
+    dense, compressed = run.watch.seconds(dense=True), run.watch.seconds(dense=False)
+    if compressed is None:
+        return RunReport(reason=run.reason or "the schedule has no compressed step", dense_steps=len(taken))
+    predicted = dense is None
+    shape = ModelShape(run.hidden)
+    step = shape.speedup(plan.count, plan.total) if dense is None else dense / compressed
+    return RunReport(
+        dense_steps=sum(taken),
+        compressed_steps=len(taken) - sum(taken),
+        counts=plan.counts(),
+        kept=plan.count,
+        total=plan.total,
+        dense_seconds=dense,
+        compressed_seconds=compressed,
+        speedup=run_speedup(taken, step),
+        predicted=predicted,
+        note="; ".join(text for text in (plan.note, run.note, run.reason) if text),
+    )

@@ -1,0 +1,81 @@
+"""The plan of a run: from the sampler's mask and the clean picture, or from what HiLo Token Select found in pixels.
+
+Raises DenseRun with the reason where a strip would gain nothing, HiLoError where mask and plan make no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ..hilo_core.errors import HiLoError, all_finite
+from ..hilo_core.frequency import detail
+from ..hilo_core.grid import TokenGrid
+from ..hilo_core.mask import is_edited, mask_to_tokens
+from ..hilo_core.plan import TokenPlan, TokenSettings, make_plan
+from .call import flat
+from .reasons import DenseRun
+from .source import Source
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """A HILO_PLAN: what HiLo Token Select found out from the picture in pixels."""
+
+    settings: TokenSettings
+    edit: Tensor  # (rows, columns) bool, before dilation
+    detail: Tensor  # (rows, columns)
+    plan: TokenPlan  # as shown in the preview
+    downsampled: dict[int, Tensor] = field(default_factory=dict)  # latents of the downsampled picture, by factor
+
+
+def choose_plan(
+    source: Source,
+    mask: Tensor | None,
+    grid: TokenGrid,
+    settings: TokenSettings,
+    request: PlanRequest | None,
+    unfit: Callable[[int], bool],
+    longest: float,
+) -> TokenPlan:
+    """The plan of one run. Raises DenseRun with the reason, or HiLoError.
+
+    mask: the denoise mask, prepared to the latent's size. unfit: whether a strip must not have so many tokens. longest:
+    share of the dense tokens above which a strip is not worth its overhead.
+    """
+    edit = _edit_tokens(mask, grid, request)
+    if not bool(edit.any()):
+        raise DenseRun("the mask is empty, nothing is to be generated")
+    wanted = request.settings if request else settings
+    score = request.detail if request else detail(flat(source.latent), grid.height, grid.width, wanted.score)
+    plan = make_plan(edit, score, wanted)
+    for _ in range(16):
+        if plan.complete or not unfit(plan.count):
+            break
+        wanted = replace(wanted, multiple=wanted.multiple + 8)
+        plan = make_plan(edit, score, wanted)
+    if plan.count > longest * plan.total:
+        raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
+    return plan
+
+
+def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> Tensor:
+    """(rows, columns) bool: tokens that may change."""
+    edit = torch.zeros(grid.height, grid.width, dtype=torch.bool)
+    if request is not None:
+        if request.edit.shape != edit.shape:
+            rows, columns = request.edit.shape
+            raise DenseRun(
+                f"the plan is for {columns}x{rows} tokens, but the latent has {grid.width}x{grid.height}: give HiLo "
+                "Token Select the picture that goes to this sampler"
+            )
+        edit |= request.edit
+    if mask is not None:
+        if not all_finite(mask):
+            raise HiLoError("The noise mask has NaN or infinite values. Check the node that made it.")
+        pixels = is_edited(mask.reshape(-1, *mask.shape[-2:]))
+        edit |= mask_to_tokens(pixels.float(), grid.height, grid.width, grid.patch)
+    return edit

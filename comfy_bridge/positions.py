@@ -1,0 +1,144 @@
+"""True positions for the tokens of a strip.
+
+The host computes positions from the shape of the latent, and a strip has another shape. So the host is asked once for
+the positions of the dense picture, and the strip's are gathered from them. References, text positions that depend on
+the picture's size, RoPE scaling: all stay the host's own. What is recorded or replayed belongs to one model call of one
+thread, never to the embedder: clones of a model, copies and several devices share that safely.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hilo_core.errors import HiLoError
+from .reasons import DenseRun
+
+
+class Stop(BaseException):
+    """Leaves the host's forward once the positions are known. Not an Exception: nobody may swallow it."""
+
+
+class _Calls(threading.local):
+    """What this thread's model call does with positions."""
+
+    recorded: list[Tensor] | None = None
+    wanted: int | None = None  # leave when so many are recorded
+    replayed: list[Tensor] | None = None
+
+    def next_answer(self, length: int | None) -> Tensor:
+        """The next of the given positions; DenseRun where the model asks for others than it did for the record."""
+        assert self.replayed is not None
+        if not self.replayed or (length is not None and self.replayed[0].shape[1] != length):
+            raise DenseRun("the model asked for other positions than before")
+        return self.replayed.pop(0)
+
+    def note(self, asked: Tensor) -> None:
+        """Record one; leaves the model after the last that is wanted."""
+        if self.recorded is not None:
+            self.recorded.append(asked)
+            if len(self.recorded) == self.wanted:
+                raise Stop
+
+
+_calls = _Calls()
+
+
+class Positions(torch.nn.Module):
+    """Stands in for the model's position embedder (which has no weights), in idle state its exact equal.
+
+    Outside a strip's model call it passes through. Within `recording` what it is asked for is noted; within
+    `replaying` it answers with the positions that were given, in the same order.
+    """
+
+    def __init__(self, embedder: Any) -> None:
+        super().__init__()
+        self.embedder = embedder
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            embedder = super().__getattr__("embedder")
+            found = getattr(embedder, name)
+            if name in vars(embedder) and callable(found):  # a function that others hung on it, to put it back later
+                raise
+            return found
+
+    def forward(self, ids: Tensor) -> Any:
+        """ids: (B, L, axes) positions -> whatever the model's embedder makes of them."""
+        if _calls.replayed is not None:
+            ids = _calls.next_answer(ids.shape[1]).to(ids).expand(ids.shape[0], -1, -1)
+        else:
+            _calls.note(ids)
+        return self.embedder(ids)
+
+
+class TablePositions:
+    """The same for a method that cuts a position table to size: asked for (H, W) latent pixels, gives (1, N, D).
+
+    Not a module: the host's class has a method of that name, and a module would hide behind it.
+    """
+
+    def __init__(self, embedder: Any) -> None:
+        self.embedder = embedder
+
+    def __call__(self, size: Any, device: Any = None) -> Tensor:
+        """size: (H, W) latent pixels -> (1, N, D)."""
+        if _calls.replayed is not None:
+            return _calls.next_answer(None).to(device)
+        table: Tensor = self.embedder(size, device=device)
+        _calls.note(table)
+        return table
+
+
+AnyPositions = Positions | TablePositions
+
+
+@contextlib.contextmanager
+def recording(wanted: int | None = None) -> Iterator[list[Tensor]]:
+    """Note what this thread's model call asks for. wanted: leave the model once so many are known."""
+    recorded: list[Tensor] = []
+    _calls.recorded, _calls.wanted = recorded, wanted
+    try:
+        with contextlib.suppress(Stop):
+            yield recorded
+    finally:
+        _calls.recorded = _calls.wanted = None
+
+
+def eagerly() -> contextlib.AbstractContextManager[Any]:
+    """A compiled model runs eagerly within, where it is left on its way or its calls are looked at."""
+    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    return stance("force_eager") if stance else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def replaying(answers: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Answer with these positions, one for each time the model asks, while it runs in this thread. Gives those left."""
+    _calls.replayed = list(answers)
+    try:
+        yield _calls.replayed
+        if _calls.replayed and len(_calls.replayed) < len(answers):  # a cache may have left the whole model out
+            raise DenseRun("the model asked for fewer positions than before")
+    finally:
+        _calls.replayed = None
+
+
+def idle() -> bool:
+    """Whether this thread records or replays nothing."""
+    return _calls.recorded is None and _calls.replayed is None
+
+
+def stand_in(embedder: Any) -> AnyPositions:
+    """For a position embedder as the host has it, or as another node has put it there."""
+    if isinstance(embedder, torch.nn.Module):
+        return Positions(embedder)
+    if not callable(embedder):
+        raise HiLoError("This model's position embedder is of an unknown kind. Remove the HiLo node, and report it.")
+    return TablePositions(embedder)

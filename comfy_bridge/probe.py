@@ -1,0 +1,249 @@
+"""How a model lays out its sequences, found by trying it on a tiny picture.
+
+With the output of each attention replaced by zeros tokens cannot mix. So of a batch in which one item differs in the
+target's tokens, another in those of a reference, another in one token alone, the rows that differ among the keys of an
+attention are exactly those tokens. Nothing of a family is written down: not where text is, nor what order references
+have, nor which attentions see text alone. Each model and kind of conditioning is tried once in the model's life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from .attention import Attention
+from .call import Call, on_grid
+from .features import FEATURES
+from .neighbours import uncompiled
+from .positions import eagerly, recording
+from .reasons import DenseRun
+
+ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
+TARGET, CONST, PAD = -1, -2, -3  # kinds of a part; 0, 1, ...: a reference by its number
+
+Part = tuple[int, int]  # (kind, length in the tiny picture)
+_CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", "optimized_attention_override")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one model does with one kind of conditioning."""
+
+    asks: tuple[tuple[Part, ...], ...]  # parts of each sequence of positions, in the order the model asks
+    attentions: frozenset[tuple[Part, ...]]  # parts of the keys of each kind of attention
+    attention: Attention  # the first that sees the target
+    seeing: int  # how many see it in one call
+
+
+def quiet(options: dict[str, Any]) -> dict[str, Any]:
+    """transformer_options without what other nodes, and this one, do within a model call."""
+    return {key: value for key, value in options.items() if key not in _CARRIED and not key.startswith("hilo_token")}
+
+
+_found: WeakKeyDictionary[Any, dict[Any, Probe]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Form:
+    """What of a model cannot be found out by trying it."""
+
+    patch: int  # latent pixels per token side
+    pads: Callable[[int], int]  # pad tokens that the model appends to so many image tokens
+    table: bool  # its positions are a table of the picture's tokens, not ids
+
+
+def find_layout(model: Any, form: Form, call: Call) -> Probe:
+    """The probe of this model (the host's BaseModel) for such calls; DenseRun where no layout can be made out."""
+    known = _found.setdefault(uncompiled(model.diffusion_model), {})
+    key = _kind(call)
+    if key not in known:
+        known[key] = _probe(model, form, call)
+    return known[key]
+
+
+def _kind(call: Call) -> Any:
+    """What a layout depends on: shapes of all that is not on the picture's grid, and the number of references."""
+
+    def kind(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return "grid" if on_grid(value, call.x) else tuple(value.shape[1:])
+        if isinstance(value, (list, tuple)):
+            return tuple(kind(item) for item in value)
+        return value if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
+
+    inputs = {name: value for name, value in call.kwargs.items() if name != "ref_latents"}
+    references = len(call.kwargs.get("ref_latents") or ())
+    named = tuple((name, kind(value)) for name, value in sorted(inputs.items()))
+    return call.x.ndim, call.x.dtype, call.x.device, kind(call.context), kind(call.concat), named, references
+
+
+def _probe(model: Any, form: Form, call: Call) -> Probe:
+    sizes = [(ROWS, COLUMNS), *((3, 4 + i) for i in range(len(call.kwargs.get("ref_latents") or ())))]
+    attentions: list[tuple[Part, ...]] = []
+    first: list[Attention] = []
+    tiny = _tiny_call(call, form.patch, sizes)
+    batch = tiny.x.shape[0]
+
+    def look(function: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kw: Any) -> Tensor:
+        rows = (k.movedim(2, 1) if kw.get("skip_reshape") else k).flatten(2)
+        parts = _parts(rows, sizes, form.pads) if rows.shape[0] == batch else _text_alone(rows, batch)
+        if parts is None:
+            raise DenseRun("image tokens cannot be told from others in this model's attention")
+        attentions.append(parts)
+        if not first and _sees_target(parts):
+            first.append(Attention.of(function, q, (k, v, heads), kw))
+        return _zeros(q, k, v, heads, kw)
+
+    options = {**tiny.options, "optimized_attention_override": look}
+    with recording() as asked, eagerly():
+        tiny._replace(options=options).execute(model._apply_model)
+    asks = tuple(((TARGET, ids.shape[1]),) if form.table else _grids(ids, sizes, form.pads) for ids in asked)
+    if not any(_sees_target(parts) for parts in asks):
+        raise DenseRun(
+            "this model asked HiLo-Token for no positions: another node's embedder is in its place, or this ComfyUI "
+            "version is not supported"
+        )
+    if not first:
+        raise DenseRun(FEATURES["foreign_attention"].text)
+    return Probe(asks, frozenset(attentions), first[0], sum(map(_sees_target, attentions)))
+
+
+def _sees_target(parts: tuple[Part, ...]) -> bool:
+    return (TARGET, ROWS * COLUMNS) in parts
+
+
+def _zeros(q: Tensor, k: Tensor, v: Tensor, heads: int, kw: dict[str, Any]) -> Tensor:
+    """What an attention gives, in the host's conventions, all zero."""
+    if kw.get("skip_reshape"):
+        batch, _, length, _ = q.shape
+        width = v.shape[-1]
+    else:
+        batch, length = q.shape[:2]
+        widths = [t.flatten(2).shape[-1] for t in (q, k, v)]
+        width = (widths[0] if widths[2] == widths[1] else widths[2]) // heads
+    return (
+        q.new_zeros(batch, heads, length, width)
+        if kw.get("skip_output_reshape")
+        else q.new_zeros(batch, length, heads * width)
+    )
+
+
+def _tiny_call(call: Call, patch: int, sizes: Sequence[tuple[int, int]]) -> Call:
+    """Batch: as it is; the target's tokens all changed; its second token; its second row's first; each reference."""
+    references = len(sizes) - 1
+    batch = 4 + references
+    noise = torch.Generator().manual_seed(0)
+
+    def made(like: Tensor, size: tuple[int, int]) -> Tensor:
+        shape = (1, *like.shape[1:-2], size[0] * patch, size[1] * patch)
+        return torch.randn(shape, generator=noise).to(like.device, like.dtype).repeat(batch, *[1] * (like.ndim - 1))
+
+    def widen(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if on_grid(value, call.x):
+                value = value[..., :1, :1].expand(*value.shape[:-2], ROWS * patch, COLUMNS * patch)
+            if value.ndim and value.shape[0] in (1, call.x.shape[0]):
+                value = value[:1].expand(batch, *[-1] * (value.ndim - 1))
+            return value
+        return [widen(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    x = made(call.x, sizes[0])
+    x[1] += 1
+    x[2, ..., :patch, patch : 2 * patch] += 1
+    x[3, ..., patch : 2 * patch, :patch] += 1
+    kwargs = {name: widen(value) for name, value in call.kwargs.items() if name != "ref_latents"}
+    if references:
+        latents = [made(z.to(call.x.device), s) for z, s in zip(call.kwargs["ref_latents"], sizes[1:], strict=True)]
+        for i, latent in enumerate(latents):
+            latent[4 + i] += 1
+        kwargs["ref_latents"] = latents
+    options = {**quiet(call.options), "cond_or_uncond": [0] * batch}
+    options.pop("uuids", None)
+    return Call(x, widen(call.t), widen(call.concat), widen(call.context), None, options, kwargs)
+
+
+def _parts(keys: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...] | None:
+    """Parts of one attention's keys (batch, L, D); None where tokens have mixed or are out of order."""
+    change = (keys[1:] - keys[:1]).float().abs().amax(-1)  # (batch - 1, L)
+    hit = (change > 0.01 * change.amax(-1, keepdim=True).clamp_min(1e-6)).cpu()
+    found: list[tuple[int, int, int]] = []  # (start, kind, length)
+    for kind, row in ((TARGET, 0), *((i, 3 + i) for i in range(len(sizes) - 1))):
+        at = hit[row].nonzero()[:, 0].tolist()
+        count = sizes[kind + 1][0] * sizes[kind + 1][1]
+        if at and at != list(range(at[0], at[0] + count)):
+            return None
+        if at:
+            found.append((at[0], kind, count))
+    starts = {kind: start for start, kind, _ in found}
+    for row, place in ((1, 1), (2, COLUMNS)):
+        at = hit[row].nonzero()[:, 0].tolist()
+        if at != ([starts[TARGET] + place] if TARGET in starts else []):
+            return None
+    return _filled(sorted(found), keys.shape[1], pads)
+
+
+def _text_alone(keys: Tensor, batch: int) -> tuple[Part, ...] | None:
+    """Parts of an attention that takes each item apart, over the layers of a text encoder for example, of keys
+    (batch * n, L, D); None where a picture is in it."""
+    if keys.shape[0] % batch:
+        return None
+    items = keys.reshape(batch, -1).float()
+    return None if bool((items[1:] - items[:1]).abs().max() > 1e-6) else ((CONST, keys.shape[1]),)
+
+
+def _filled(found: list[tuple[int, int, int]], length: int, pads: Callable[[int], int]) -> tuple[Part, ...] | None:
+    """The parts with what lies between: pads behind the target, else tokens that no picture changes."""
+    parts: list[Part] = []
+    at = 0
+    for start, kind, count in [*found, (length, CONST, 0)]:
+        if start < at:
+            return None
+        gap = start - at
+        if parts and parts[-1][0] == TARGET and (pad := pads(parts[-1][1])):
+            if pad > gap:
+                return None
+            parts.append((PAD, pad))
+            gap -= pad
+        parts += [(CONST, gap)] if gap else []
+        parts += [(kind, count)] if count else []
+        at = start + count
+    return tuple(parts)
+
+
+def _grids(ids: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...]:
+    """Parts of one sequence of positions (B or 1, L, axes): where they form a grid of the picture's, or of a
+    reference's, size."""
+    found: list[list[tuple[int, int, int]]] = [[]]  # ways to lay the pictures side by side
+    for kind, (rows, columns) in enumerate(sizes, start=TARGET):
+        count = rows * columns
+        places = _grid_places(ids[0].double().cpu(), rows, columns)
+        if places:
+            found = [[*way, (p, kind, count)] for way in found for p in places if _apart(p, count, way)]
+    if len(found) != 1 or (parts := _filled(sorted(found[0]), ids.shape[1], pads)) is None:
+        raise DenseRun("this model's positions cannot be told apart")
+    return parts
+
+
+def _apart(start: int, count: int, others: list[tuple[int, int, int]]) -> bool:
+    return all(start + count <= other or other + length <= start for other, _, length in others)
+
+
+def _grid_places(ids: Tensor, rows: int, columns: int) -> list[int]:
+    """Where (L, axes) holds rows x columns positions with one step to the right and another, not parallel one, down."""
+    if len(ids) < rows * columns:
+        return []
+    windows = ids.unfold(0, rows * columns, 1).transpose(1, 2)  # (places, rows * columns, axes)
+    start, right, down = windows[:, 0], windows[:, 1] - windows[:, 0], windows[:, columns] - windows[:, 0]
+    y, x = (
+        torch.arange(rows).repeat_interleave(columns)[None, :, None],
+        torch.arange(columns).repeat(rows)[None, :, None],
+    )
+    regular = (windows - (start[:, None] + y * down[:, None] + x * right[:, None])).abs().amax((1, 2)) < 1e-2
+    lengths, dot = right.norm(dim=1) * down.norm(dim=1), (right * down).sum(1).abs()
+    places: list[int] = (regular & (lengths - dot > 1e-3 * lengths) & (lengths > 0)).nonzero()[:, 0].tolist()
+    return places

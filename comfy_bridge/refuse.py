@@ -1,0 +1,57 @@
+"""What a model call must not have, to be sampled as a strip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..hilo_core.grid import TokenGrid
+from .call import Call, flat, on_grid
+from .families import Family
+from .features import FEATURES
+from .neighbours import grid_patch, made_for_grid, replaced_code, unknown_wrapper
+from .reasons import DenseRun
+
+# inputs of a model call that assume the full token grid, and others of many dimensions that do not
+GRID_INPUTS = ("ref_latent", "image_cond", "guiding_frame_index", "reference_latent", "time_dim_concat", "image_slots")
+TEXT_INPUTS = ("encoder_hidden_states_llama3",)
+
+
+def refuse(call: Call, network: Any, family: Family, grid: TokenGrid, batch: int) -> None:
+    """DenseRun for whatever assumes the full grid and is not handled. batch: pictures of the run."""
+    if flat(call.x).shape[-2:] != (grid.latent_height, grid.latent_width):
+        raise DenseRun(FEATURES["tiles"].text)
+    if call.options.get("context_window") is not None:
+        raise DenseRun(FEATURES["context_windows"].text)  # a window over the batch leaves the size as it is
+    if call.x.shape[0] % batch:
+        raise DenseRun(FEATURES["batch"].text)
+    text = call.context.shape[1] if isinstance(call.context, Tensor) and call.context.ndim > 1 else 0
+    mask = call.kwargs.get("attention_mask")
+    if mask is not None and text and mask.shape[-1] > text:
+        raise DenseRun(FEATURES["redux"].text)
+    for residuals in (call.control or {}).values():
+        if any(r is not None and (r.ndim != 3 or r.shape[1] < grid.count) for r in residuals or ()):
+            raise DenseRun(FEATURES["control_grid"].text)
+    if kind := grid_patch(call.options):
+        raise DenseRun(FEATURES["grid_patch"].text.format(kind))
+    if key := unknown_wrapper(call.options):
+        raise DenseRun(FEATURES["unknown_wrapper"].text.format(key))
+    if what := replaced_code(network):
+        raise DenseRun(FEATURES["replaced_code"].text.format(what))
+    if what := made_for_grid(call.options, {grid.count, grid.count + text}, family.hidden(network)):
+        raise DenseRun(FEATURES["whole_grid"].text.format(what))
+    for name, value in call.kwargs.items():
+        if value is not None and (name in GRID_INPUTS or _of_a_grid(name, value, call.x)):
+            raise DenseRun(FEATURES["grid_input"].text.format(name))
+    if call.kwargs.get("ref_latents") and not family.references:
+        raise DenseRun(f"reference latents of {family.name} are not compressed yet")
+
+
+def _of_a_grid(name: str, value: Any, x: Tensor) -> bool:
+    """Whether an input looks like a picture, or pictures, on a grid that is not the latent's."""
+    if name in ("ref_latents", *TEXT_INPUTS):
+        return False
+    if isinstance(value, (list, tuple)):
+        return any(_of_a_grid("", item, x) or on_grid(item, x) for item in value)
+    return isinstance(value, Tensor) and value.ndim > 3 and not on_grid(value, x)

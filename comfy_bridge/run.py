@@ -1,0 +1,228 @@
+"""The state of one sampling run, and one model call as a strip."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hilo_core.grid import TokenGrid
+from ..hilo_core.plan import TokenPlan
+from ..hilo_core.schedule import step_of
+from .attention import KEEPS, KERNEL, OTHER, OVERRIDE, biased_attention, checked_attention, mask_kept_by
+from .call import Call, shape_of
+from .codec import Codec
+from .families import Family
+from .features import FEATURES
+from .layout import Layout, make_layout
+from .neighbours import changes_blocks, foreign, out_of_memory, reset_easycache, uncompiled
+from .positions import eagerly, recording, replaying
+from .probe import Form, find_layout, quiet
+from .reasons import FOREIGN_FAILURES, DenseRun
+from .refuse import refuse
+from .run_report import Stopwatch
+from .source import Source
+
+
+@dataclass
+class Run:
+    """Lives from the start of a sampling run to its end, in the run's own model options.
+
+    Model calls may come from several threads, each with a device and a model of its own; only this run is shared.
+    """
+
+    family: Family
+    form: Form
+    source: Source
+    plan: TokenPlan
+    grid: TokenGrid
+    downsampled: dict[int, Tensor]  # latents of the downsampled picture, by factor
+    noise: Tensor
+    sigmas: list[float]
+    dense_steps: list[bool]
+    mass_bias: float
+    coarse_references: int  # cell size for references of another size than the target; 0: whole
+    watch: Stopwatch
+    stateful: str = ""  # what may keep features between steps; then all steps take one set of tokens
+    hidden: int = 3072  # width of the transformer, for the predicted gain
+    evaluation: int = -1  # of the guider, so far; all its model calls take the same turn
+    seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigmas, ran dense) of each call
+    reason: str = ""  # why a call had to be dense
+    given_up: bool = False  # for the rest of the run
+    note: str = ""  # what else the user should know
+    layouts: dict[Any, list[Layout]] = field(default_factory=dict)  # one for each turn, by conds and shapes
+    last: Any = "none yet"  # the lengths of the sequences of the call before this one; None: dense
+    codecs: dict[torch.device, Codec] = field(default_factory=dict)
+    overrides: dict[Any, str] = field(default_factory=dict)  # what those of other nodes do with a mask, by their code
+    lock: Any = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        if self.stateful:
+            self.dense_steps = [False] * len(self.dense_steps)
+            self.note = FEATURES["stateful"].text.format(self.stateful)
+        self.settled = None if any(self.dense_steps) else False  # whether all further calls are dense, once known
+
+    def __deepcopy__(self, memo: Any) -> Run:
+        """Options are copied by some nodes within a run; it is still this run."""
+        return self
+
+    @property
+    def turn_count(self) -> int:
+        """How many sets of tokens take turns."""
+        return 1 + len(self.plan.later_turns)
+
+    def call(self, executor: Callable[..., Tensor], call: Call) -> Tensor:
+        """One model call: dense or as a strip, as the schedule says."""
+        model, turn = getattr(executor, "class_obj", None) or executor.__self__, self._next_turn(call.options)  # type: ignore[attr-defined]
+        layout = None if self._wants_dense(call.t) else self._layout_or_reason(model, call, turn)
+        self._tell_caches(layout, call.options)
+        mark = self.watch.start()
+        out = None if layout is None else self._strip_or_reason(layout, executor, model, call, turn)
+        if layout is not None and out is None:
+            mark = self.watch.start()
+        dense = out is None
+        if out is None:
+            out = call.execute(executor)
+        self.watch.stop(mark, dense)
+        self.seen.append((call.t, dense))
+        return out
+
+    def _next_turn(self, options: dict[str, Any]) -> int:
+        """Which of the plan's turns a call takes: the next with each evaluation of the guider. Where features may be
+        kept between steps, and beside EasyCache, which compares a call's input with that of the step before, always
+        the first."""
+        if self.stateful or "easycache" in options:
+            return 0
+        return max(self.evaluation, 0) % self.turn_count
+
+    def _tell_caches(self, layout: Layout | None, options: dict[str, Any]) -> None:
+        lengths = None if layout is None else [p.shape for p in layout.positions]
+        if lengths != self.last and self.last != "none yet":
+            reset_easycache(options)
+        self.last = lengths
+
+    def taken(self) -> list[bool]:
+        """For each step that was made, whether a call of it ran dense. Waits for the GPU, so ask at the end."""
+        steps: dict[int, bool] = {}
+        for sigmas, dense in self.seen:
+            step = step_of(float(sigmas.max()), self.sigmas)
+            steps[step] = steps.get(step, False) or dense
+        return list(steps.values())
+
+    def _wants_dense(self, sigma: Tensor) -> bool:
+        """Whether the schedule has a dense step here. Reading sigma makes the GPU wait, so only while it matters."""
+        if self.given_up:
+            return True
+        if self.settled is not None:
+            return self.settled
+        step = step_of(float(sigma.max()), self.sigmas)
+        if len(set(self.dense_steps[step:])) == 1:
+            self.settled = self.dense_steps[step]
+        return self.dense_steps[step]
+
+    def codec(self, device: torch.device) -> Codec:
+        """The run's tensors on a device."""
+        with self.lock:
+            if device not in self.codecs:
+                self.codecs[device] = Codec(
+                    self.source, self.plan, self.grid, self.noise, self.downsampled, self.coarse_references, device
+                )
+            return self.codecs[device]
+
+    def _strip_or_reason(
+        self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call, turn: int
+    ) -> Tensor | None:
+        """The model call as a strip; None, with the reason noted, where only the call tells that it cannot be."""
+        try:
+            return self._compressed(layout, executor, model, call, turn)
+        except DenseRun as refusal:
+            self.reason, self.given_up = str(refusal), True
+        except FOREIGN_FAILURES as error:
+            others = foreign(call.options)
+            if out_of_memory(error) or not others or any(not dense for _, dense in self.seen):
+                raise
+            self.reason = FEATURES["fails_on_strip"].text.format(others[0][0])
+            self.given_up = True
+        return None
+
+    def _compressed(self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call, turn: int) -> Tensor:
+        codec, options, seen = self.codec(call.x.device), call.options, list[int]()
+        if layout.bias:
+            previous = options.get(OVERRIDE)
+            around = previous is not None and self.overrides[_code(previous)] != KEEPS
+            attend = biased_attention(layout.bias_on(call.x.device), previous, around)
+            options = {**options, OVERRIDE: checked_attention(attend, layout.lengths, layout.least, seen)}
+        strip = Call(
+            codec.compress(call, model, turn),
+            call.t,
+            codec.squeeze(call.concat, call.x, turn),
+            call.context,
+            codec.control(call.control, turn),
+            options,
+            {name: self._squeeze_input(name, value, call.x, layout) for name, value in call.kwargs.items()},
+        )
+        with replaying(layout.positions) as left:
+            out = strip.execute(executor)
+        ran = not left and not changes_blocks(model, call.options)
+        if layout.bias and ran and sum(keys in layout.bias for keys in seen) < layout.seeing:
+            raise DenseRun(FEATURES["foreign_attention"].text)
+        return codec.restore(out, turn)
+
+    def _squeeze_input(self, name: str, value: Any, x: Tensor, layout: Layout) -> Any:
+        codec, turn = self.codec(x.device), layout.turn
+        if name == "ref_latents" and value:
+            return codec.references(value, x, turn, layout.source)
+        if name == "denoise_mask":
+            return codec.level_mask(value, x)
+        return codec.squeeze(value, x, turn)
+
+    def _layout_or_reason(self, model: Any, call: Call, turn: int) -> Layout | None:
+        """The layout of a compressed call; None, with the reason noted, when it has to be dense."""
+        try:
+            refuse(call, uncompiled(model.diffusion_model), self.family, self.grid, self.source.latent.shape[0])
+            layout = self._layouts(model, call)[turn]
+            self._refuse_attention(layout, call.options)
+        except DenseRun as refusal:
+            self.reason = str(refusal)
+            return None
+        return layout
+
+    def _layouts(self, model: Any, call: Call) -> list[Layout]:
+        """Of all turns at once, so that no later step has to wait for it."""
+        shapes = tuple((name, shape_of(value)) for name, value in sorted(call.kwargs.items()))
+        key = (tuple(call.options.get("uuids") or ()), call.x.shape, shape_of(call.context), shapes)
+        with self.lock:
+            if key not in self.layouts:
+                self.layouts[key] = self._make_layouts(model, call)
+            return self.layouts[key]
+
+    def _make_layouts(self, model: Any, call: Call) -> list[Layout]:
+        probe = find_layout(model, self.form, call)
+        with recording(len(probe.asks)) as asked, eagerly():
+            call._replace(control=None, options=quiet(call.options)).execute(model._apply_model)
+        codec, latents = self.codec(call.x.device), call.kwargs.get("ref_latents") or ()
+        source = codec.find_source(latents, call.x)
+        pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
+        return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]
+
+    def _refuse_attention(self, layout: Layout, options: dict[str, Any]) -> None:
+        """DenseRun where the bias would get lost."""
+        previous = options.get(OVERRIDE)
+        if not layout.bias or previous is None:
+            return
+        if _code(previous) not in self.overrides:
+            found = mask_kept_by(previous, layout.attention, max(layout.bias), options)
+            self.overrides[_code(previous)] = found
+            if found == KERNEL:
+                self.note = FEATURES["override_kernel"].text
+        if self.overrides[_code(previous)] == OTHER:
+            raise DenseRun(FEATURES["override_no_mask"].text)
+
+
+def _code(override: Any) -> Any:
+    """Tells overrides apart; some nodes make a new function for each call."""
+    return getattr(override, "__code__", type(override))

@@ -1,0 +1,96 @@
+"""The clean picture of a run and what of it must not change, found before sampling starts from the sampler's latent,
+mask and conditioning. Raises DenseRun where the picture is not known; it knows nothing of plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hilo_core.errors import HiLoError, all_finite
+from ..hilo_core.grid import TokenGrid
+from .features import FEATURES
+from .reasons import DenseRun
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The part of a picture that must not change where only a plan says so: the sampler itself protects nothing."""
+
+    editable: Tensor  # (H, W) bool, latent pixels that may change
+    latent: Tensor  # (B, C, H, W) or with a frame axis, as the sampler has it
+    picture: Tensor  # the same before process_latent_in
+
+    def put_back(self, out: Tensor, picture: Tensor) -> Tensor:
+        """`out` with the picture outside the edit; parts of the latent as they are."""
+        if out.shape[-2:] != self.editable.shape or out.shape[0] % picture.shape[0] or out.shape[1] != picture.shape[1]:
+            return out
+        return torch.where(self.editable.to(out.device), out, repeat(picture.reshape(-1, *out.shape[1:]), out))
+
+
+def repeat(value: Tensor, like: Tensor) -> Tensor:
+    """A per-picture value for conds that the host has batched, cond by cond."""
+    value, times = value.to(like), like.shape[0] // value.shape[0]
+    if value.shape[0] == 1:
+        return value.expand(times, *[-1] * (value.ndim - 1))
+    return value if times == 1 else value.repeat(times, *[1] * (value.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The clean picture of one run. Latents are (B, C, H, W), or (B, C, 1, H, W) for video models."""
+
+    latent: Tensor  # as the sampler has it, after process_latent_in
+    picture: Tensor  # the same before process_latent_in
+    from_reference: bool  # the sampler's own latent was empty, or no clean picture
+
+
+def reference_like(conds: dict[str, list[dict[str, Any]]], shape: torch.Size) -> Tensor | None:
+    """The first reference latent, in any cond, that has the size of the target."""
+    latents: list[Tensor] = [z for entries in conds.values() for e in entries for z in e.get("reference_latents") or ()]
+    return next((z for z in latents if z.shape[-2:] == shape[-2:] and z.shape[1] == shape[1]), None)
+
+
+def find_source(
+    model: Any, latent: Tensor, masked: bool, noisy: bool, conds: dict[str, list[dict[str, Any]]]
+) -> Source | None:
+    """The clean picture; None where it is not known.
+
+    latent: the sampler's, before process_latent_in. masked: whether there is a denoise mask, and the latent is then the
+    picture whatever it holds. noisy: no noise is added, so the latent holds some already.
+    """
+    empty = not masked and not bool(torch.count_nonzero(latent))
+    if empty or noisy:
+        reference = reference_like(conds, latent.shape)
+        if reference is None or masked:
+            return None
+        latent = reference.to(latent).reshape(reference.shape[:2] + latent.shape[2:])
+    picture = latent
+    if torch.count_nonzero(latent):
+        latent = model.process_latent_in(latent)
+    if not all_finite(latent):
+        raise HiLoError("The latent has NaN or infinite values. Check the VAE Encode before the sampler.")
+    return Source(latent, picture, empty or noisy)
+
+
+def find_outside(source: Source | None, edit: Tensor | None, masked: bool) -> Outside | None:
+    """What a plan protects where no denoise mask does; None where nothing is to be protected, or cannot be.
+
+    edit: (rows, columns) bool, tokens that may change, of a plan; None without one.
+    """
+    if source is None or edit is None or masked:
+        return None
+    height, width = source.latent.shape[-2:]
+    for patch in range(1, 5):
+        grid = TokenGrid(height, width, patch)
+        if edit.shape == (grid.height, grid.width):
+            return Outside(grid.pixels(edit).to(source.latent.device), source.latent, source.picture)
+    return None
+
+
+def check_frames(latent: Tensor) -> None:
+    """DenseRun unless a latent is one picture."""
+    if latent.ndim not in (4, 5) or (latent.ndim == 5 and latent.shape[2] != 1):
+        raise DenseRun(FEATURES["frames"].text)

@@ -1,0 +1,11 @@
+"""Masked decode: a VAE's decoder run only around an edit, and the result put into the original.
+
+`windows`         which windows of the latent cover the edit, and how they are blended into one picture
+`window_decoder`  a decoder run on such a window, with what it takes from the whole picture
+`tiles`           how it gets the whole picture's statistics from a few tiles
+`composite`       the decoded picture put into the original, which stays as it is elsewhere
+`colour`          the new colours matched to the original's around the edit
+`drift`           how far the decoded picture is from the original outside the edit
+
+Knows nothing of tokens; shares `errors` with the method.
+"""

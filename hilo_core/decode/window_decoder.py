@@ -1,0 +1,212 @@
+"""A convolutional VAE decoder on a part of the picture, with what it takes from the whole picture.
+
+Two kinds of layers of such a decoder look at all of a picture: the attention of its middle block, and GroupNorm. The
+layers at the latent's own resolution, the middle block among them, are cheap: they run once, on the whole latent; the
+attention asks for all pixels of the windows and for one of each square elsewhere. Only the layers after them run on
+windows; there GroupNorm gets statistics estimated from small tiles spread over the picture (layer by layer, all tiles
+together), each tile with a weight that makes their features at the start stand for the whole picture's. All of it is
+done by forward hooks which are gone when a call ends. A decoder whose norms see one pixel each needs no tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .tiles import PARTS, SIDE, UnfitDecoder, bordered, moments, sample, tile_weights
+from .windows import Window
+
+REACH = 4  # latent pixels that the layers after the cut see around a pixel; the little beyond changes nothing visible
+COARSE = 4  # pixels along each side of a square that has one query in attention, where no window is
+QUERIES = 16384  # of one call of attention: bounds its memory where the kernel keeps all products
+Statistics = dict[nn.Module, tuple[Tensor, Tensor]]  # of a GroupNorm: mean and variance of each group, (groups,)
+
+
+class _Enough(Exception):
+    """The layers at the latent's resolution are done."""
+
+
+def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | None:
+    """(the modules at the latent's resolution, the GroupNorms after them); None where this is not that structure.
+
+    The structure: `mid`, `up` (a list, the last is run first) of blocks, `norm_out`; two-dimensional; no attention
+    after the middle block. Or that of Wan's and Qwen-Image's VAE: `middle`, `upsamples`, of residual blocks and, later,
+    layers that resample; it normalises each pixel by itself, so only its attention looks at all of a picture.
+    """
+    if isinstance(middle := getattr(decoder, "middle", None), nn.Sequential):
+        after = list(getattr(decoder, "upsamples", ()))
+        residual = list(takewhile(lambda m: hasattr(m, "residual"), after))
+        other = any(hasattr(m, "to_qkv") or isinstance(m, nn.GroupNorm) for u in after for m in u.modules())
+        return ([*middle, *residual], []) if residual and not other else None
+    up, last = getattr(decoder, "up", None), getattr(decoder, "norm_out", None)
+    if not isinstance(up, nn.ModuleList) or not isinstance(last, nn.GroupNorm) or len(up) < 2:
+        return None
+    if any(isinstance(m, nn.Conv3d) for m in decoder.modules()) or any(len(getattr(u, "attn", ())) for u in up):
+        return None
+    blocks = getattr(up[-1], "block", None)
+    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+        return None
+    early = [*getattr(decoder, "mid", nn.Module()).children(), *blocks]
+    return early, [m for u in up[:-1] for m in u.modules() if isinstance(m, nn.GroupNorm)] + [last]
+
+
+def is_local(model: Any) -> bool:
+    """Whether no layer of a VAE looks at the whole picture, so that a window with its context is exact."""
+    layers = model.modules() if isinstance(model, nn.Module) else ()
+    return not any(isinstance(m, nn.GroupNorm) or "att" in type(m).__name__.lower() for m in layers)
+
+
+@contextmanager
+def replaced(modules: list[nn.Module], compute: Callable[[Any, Tensor], Tensor]) -> Iterator[None]:
+    """While open, a call of one of the modules gives compute(module, input); its own work is done for 2x2 pixels."""
+    inputs: dict[nn.Module, Tensor] = {}
+
+    def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        inputs[module] = args[0]
+        return args[0][..., :2, :2], *args[1:]
+
+    def after(module: nn.Module, args: Any, out: Any) -> Tensor:
+        return compute(module, inputs.pop(module))
+
+    handles: list[Any] = []
+    try:
+        for module in modules:
+            handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class WindowDecoder:
+    """Decodes windows of one latent. Call it with one of them; `HiLoError`s of the host's decode pass through.
+
+    decode: the host's decode of a latent (B, C, h, w), or (B, C, 1, h, w) for a video VAE; decoder: its module.
+    UnfitDecoder from the constructor if the decoder does not fit.
+    """
+
+    def __init__(
+        self, decode: Callable[[Tensor], Tensor], decoder: nn.Module, latent: Tensor, windows: list[Window]
+    ) -> None:
+        found = global_layers(decoder)
+        if found is None or (latent.ndim != 4 and found[1]):
+            raise UnfitDecoder("the decoder's structure is not known")
+        self._decode, self._decoder, self._latent, self._windows = decode, decoder, latent, windows
+        self._early, self._norms = found
+        rows, columns = latent.shape[-2:]
+        self._sample = sample(rows, columns, SIDE) if self._norms else None
+        self._features = [self._at_latent(item[None]) for item in latent]  # (1, D, h * scale, w * scale) each
+        self._scale = self._features[0].shape[-1] // latent.shape[-1]
+        if any(f.shape[-2:] != tuple(self._scale * n for n in latent.shape[-2:]) for f in self._features):
+            raise UnfitDecoder("the decoder's first layers have another size")
+        self._statistics = [self._estimate(features) for features in self._features]
+
+    def __call__(self, window: Window) -> Tensor:
+        """The picture of a window, as the host's decode gives it."""
+        pictures = []
+        for item, features, statistics in zip(self._latent, self._features, self._statistics, strict=True):
+            part = window.scaled(self._scale).of(features).contiguous()
+            with self._from(part, lambda norm, x, known=statistics: known[norm]):  # type: ignore[misc]
+                pictures.append(self._decode(window.of(item[None])))
+        return torch.cat(pictures)
+
+    def _at_latent(self, item: Tensor) -> Tensor:
+        """What the early layers give for a whole latent (1, C, h, w)."""
+        kept: list[Tensor] = []
+
+        def stop(module: nn.Module, args: Any, out: Tensor) -> None:
+            kept.append(out)
+            raise _Enough
+
+        attentions = [m for m in self._early if all(hasattr(m, part) for part in ("norm", "q", "k", "v", "proj_out"))]
+        handle = self._early[-1].register_forward_hook(stop)
+        try:
+            with replaced(attentions, self._attend):
+                self._decode(item)
+        except _Enough:
+            return kept[0]
+        finally:
+            handle.remove()
+        raise UnfitDecoder("the decoder's first layers did not run")
+
+    def _attend(self, attention: Any, x: Tensor) -> Tensor:
+        """The attention's output for x (1, D, h, w): exact in the windows and tiles, elsewhere a square shares one."""
+        rows, columns = x.shape[-2:]
+        scale, exact = rows // self._latent.shape[-2], torch.zeros(rows, columns, dtype=torch.bool)
+        for window in self._windows:
+            window.scaled(scale).of(exact).fill_(True)
+        for tile in self._sample.tiles if self._sample else ():
+            tile.scaled(scale).of(exact).fill_(True)
+        return attention_at(attention, x, exact)
+
+    @contextmanager
+    def _from(
+        self, features: Tensor, statistics: Callable[[nn.GroupNorm, Tensor], tuple[Tensor, Tensor]]
+    ) -> Iterator[None]:
+        """A decode starts from `features` after the early layers, and normalises by statistics(norm, input)."""
+
+        def given(module: nn.Module, x: Tensor) -> Tensor:
+            if x.shape[-2:] != features.shape[-2:] or len(x) != len(features):
+                raise UnfitDecoder(PARTS)
+            return features
+
+        def normalise(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+            return normalised(x, norm, *statistics(norm, x))
+
+        with replaced(self._early, given), replaced([*self._norms], normalise):
+            yield
+
+    def _estimate(self, features: Tensor) -> Statistics:
+        """The statistics of each GroupNorm after the early layers, from tiles; features: of the whole, (1, D, h, w)."""
+        if self._sample is None:
+            return {}
+        chosen = self._sample
+        tiles = torch.cat([tile.scaled(self._scale).of(features) for tile in chosen.tiles])
+        weights = tile_weights(moments(tiles), moments(features)[0], chosen.shares.to(tiles.device))
+        found: Statistics = {}
+
+        def gather(norm: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+            variance, mean = torch.var_mean(x.float().reshape(len(x), norm.num_groups, -1), 2, correction=0)
+            middle = weights @ mean
+            spread = weights @ (variance + (mean - middle).square())
+            found[norm] = middle, torch.maximum(spread, 0.1 * variance.mean(0))
+            return found[norm]
+
+        with bordered(self._decoder, chosen), self._from(tiles, gather):
+            self._decode(self._latent.new_zeros(len(tiles), self._latent.shape[1], SIDE, SIDE))
+        if len(found) != len(self._norms):
+            raise UnfitDecoder("not every normalisation ran")
+        return found
+
+
+def attention_at(attention: Any, x: Tensor, exact: Tensor) -> Tensor:
+    """The decoder's attention block for x (1, D, h, w), with all queries where `exact` (h, w) holds.
+
+    Elsewhere the pixels of a square of `COARSE` share the query of one of them: there the output only serves the
+    statistics of layers to come.
+    """
+    rows, columns = exact.shape
+    own = torch.arange(rows * columns).reshape(rows, columns)
+    y, left = ((torch.arange(n) // COARSE * COARSE + COARSE // 2).clamp(max=n - 1) for n in (rows, columns))
+    chosen, back = torch.where(exact, own, own[y][:, left]).to(x.device).unique(return_inverse=True)
+    normed = attention.norm(x)
+    q, k, v = (layer(normed).flatten(2).mT[:, None].contiguous() for layer in (attention.q, attention.k, attention.v))
+    parts = [F.scaled_dot_product_attention(part, k, v) for part in q[:, :, chosen].split(QUERIES, 2)]
+    out = torch.cat(parts, 2)[0, 0, back.flatten()].T.reshape(x.shape)
+    result: Tensor = x + attention.proj_out(out)
+    return result
+
+
+def normalised(x: Tensor, norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> Tensor:
+    """GroupNorm of x (B, C, h, w) by given statistics (groups,) of its groups, which are in single precision."""
+    each = x.shape[1] // norm.num_groups
+    weight, bias = (None if p is None else p.to(mean) for p in (norm.weight, norm.bias))
+    mean, variance = (value.repeat_interleave(each) for value in (mean, variance))
+    mixed = x if x.device.type == "cuda" else x.to(mean)  # not every backend takes statistics of another precision
+    return F.batch_norm(mixed, mean, variance, weight, bias, training=False, eps=norm.eps).to(x)

@@ -1,0 +1,1 @@
+"""What a test suite is too short for: mutation, long runs, several devices."""

@@ -1,0 +1,1 @@
+"""Pictures, masks and drawn scenes: what the lab trains and measures on."""

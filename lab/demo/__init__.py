@@ -1,0 +1,1 @@
+"""The demo model: its loader, and its node."""

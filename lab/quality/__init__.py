@@ -1,0 +1,1 @@
+"""Fills compared with dense ones and with the truth."""

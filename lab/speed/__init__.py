@@ -1,0 +1,1 @@
+"""Time and memory, by shapes of real size."""

@@ -1,0 +1,1 @@
+"""Training of the demo model: its autoencoder, its transformer, and its adaption to strips."""
