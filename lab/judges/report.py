@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.judges import choose, settings
-from lab.judges.evaluate import KINDS
-from lab.judges.settings import BALANCED, FAST, QUALITY, Setting
+from lab.judges.settings import BALANCED, FAST, LEANEST, QUALITY, THICK
 from lab.judges.summary import expand
+from lab.judges.tasks import KINDS
 
 REPORT = Path(__file__).parent / "REPORT.md"
 JUDGES = ("J1", "J2", "J3")
-LEANEST = Setting("2-4-8", 1, 0.0)
-THICK = Setting("2-4-8", 3, 0.1)
 Row = dict[str, Any]
 
 

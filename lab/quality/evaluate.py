@@ -60,8 +60,6 @@ class Extent:
     cache: Path
     map: bool = False
     only: tuple[str, ...] = ()
-    tuned: str = ""  # weights of the model that was fine-tuned on strips
-    lora: str = ""
     deadline: float = float("inf")  # time.time() after which no other picture is begun
     done: frozenset[tuple[Any, ...]] = frozenset()  # what earlier calls have recorded, see `summaries.key`
 
@@ -89,20 +87,6 @@ class Meter:
         self.time += self.shape.cost(tokens, biased)
 
 
-def load_models(extent: Extent) -> dict[str, Any]:
-    """ModelPatchers by name."""
-    import comfy.sd
-    import comfy.utils
-
-    models = {"base": demo_model.load()}
-    if extent.tuned:
-        models["tuned on strips"] = demo_model.load(Path(extent.tuned))
-    if extent.lora:
-        weights = comfy.utils.load_torch_file(extent.lora, safe_load=True)
-        models["strip LoRA"] = comfy.sd.load_lora_for_models(models["base"], None, weights, 1.0, 0.0)[0]
-    return models
-
-
 class Bench:
     """The models and the schemes of one process."""
 
@@ -114,9 +98,9 @@ class Bench:
 
         self.extent = extent
         self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(train_autoencoder.WEIGHTS)))
-        self.models = load_models(extent)
-        self.meters = [Meter(m.model.diffusion_model) for n, m in self.models.items() if n != "strip LoRA"]
-        every = map_schemes() if extent.map else main_schemes(tuple(n for n in self.models if n != "base"))
+        self.models = {"base": demo_model.load()}
+        self.meters = [Meter(m.model.diffusion_model) for m in self.models.values()]
+        every = map_schemes() if extent.map else main_schemes()
         self.schemes = {n: run for n, run in every.items() if not extent.only or n in ("dense", *extent.only)}
 
     def fill(self, scheme: str, job: Any) -> tuple[torch.Tensor, float]:
@@ -207,15 +191,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--schemes", nargs="*", default=[], help="names from lab.quality.schemes; all if none")
     parser.add_argument("--cache", type=Path, default=host.CACHE / "train", help="where the photos are")
-    parser.add_argument("--tuned", default="", help="weights of lab.train.strips")
-    parser.add_argument("--lora", default="", help="LoRA of lab.train.strips")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no other picture after so many")
     parser.add_argument("--name", default="", help="of the result file")
     parser.add_argument("--records", type=Path, help="file of single records: those in it are not made again")
     options = parser.parse_args()
     runs = tuple(tuple(int(v) for v in run.split(",")) for run in options.runs)
     extent = Extent(
-        options.pictures, runs, options.cache, options.map, tuple(options.schemes), options.tuned, options.lora,
+        options.pictures, runs, options.cache, options.map, tuple(options.schemes),
         time.time() + 60 * options.minutes,
     )  # fmt: skip
     if options.quick:
