@@ -34,15 +34,16 @@ CONTEXT: Levels = ((2, 0.0), (4, 2.0), (8, 8.0))  # of the presets that are ours
 # `python -m lab.judges.choose` takes the first three from stored results, by a rule; a test compares them.
 PRESETS: dict[str, Preset] = {
     "balanced": Preset(
-        TokenSettings(dilation=1.0, amount=0.5, max_high=0.03, levels=CONTEXT, native=True),
+        TokenSettings(dilation=1.0, amount=0.25, max_high=0.03, levels=CONTEXT, native=True),
         Schedule(),
         mass_bias=0.92,
-        meaning="A one-token margin, 3 % detail tokens, context thinning out with distance. No dense step.",
+        meaning="A one-token margin, up to 3 % detail tokens, context thinning out with distance. No dense step.",
     ),
     "quality": Preset(
-        TokenSettings(dilation=3.0, amount=0.5, max_high=0.1, levels=CONTEXT, native=True),
+        TokenSettings(dilation=3.0, amount=0.25, max_high=0.1, levels=CONTEXT, native=True),
         Schedule(),
-        meaning="A three-token margin, 10 % detail tokens, the context of balanced. No dense step.",
+        mass_bias=0.92,
+        meaning="A three-token margin, up to 10 % detail tokens, the context of balanced. No dense step.",
     ),
     "fast": Preset(
         TokenSettings(dilation=1.0, amount=0.0, max_high=0.0, levels=CONTEXT, native=True),
