@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
     "paper with mass": Preset(
         TokenSettings(rule="ratio", amount=0.1, max_high=1.0, nearness=0.0, levels=LEVELS["4x4"], native=True),
         Schedule(),
-        meaning="The paper's token sets, a real token for each 4x4 weighing what it stands for: for models not trained on strips.",
+        meaning="The paper's sets; a real token for each 4x4 weighs what it stands for. For models as published.",
     ),
     "off": Preset(TokenSettings(), Schedule(), off=True, meaning="Exactly the dense model."),
 }
