@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 from hilo_token.hilo_core.cost import ModelShape
-from hilo_token.hilo_core.plan import NATIVE
+from hilo_token.hilo_core.plan import NATIVE, TokenPlan
 from hilo_token.hilo_core.presets import Preset, preset
 from hilo_token.hilo_core.schedule import Schedule
 from torch import Tensor
@@ -128,23 +128,28 @@ def reused(chosen: Preset) -> Scheme:
     return run
 
 
+def random_plan(alone: TokenPlan, want: int, turn: int) -> TokenPlan:
+    """Edit and margin, then `want` random tokens of the others, each with an equal part of the others' mass."""
+    dropped = torch.ones(alone.total, dtype=torch.bool)
+    dropped[alone.kept] = False
+    others = dropped.nonzero()[:, 0]
+    want = max(min(want, len(others)), 1)
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(turn))[:want]
+    picked = others[order.sort().values]
+    mass = torch.cat([torch.ones(len(alone.kept)), torch.full((want,), len(others) / want)])
+    owner = torch.full((alone.total,), len(alone.kept), dtype=torch.long)
+    owner[torch.cat([alone.kept, picked])] = torch.arange(len(mass))
+    kind = torch.cat([alone.kind, torch.full_like(picked, NATIVE)])
+    return replace(alone, kept=torch.cat([alone.kept, picked]), kind=kind, mass=mass, owner=owner)
+
+
 def random_tokens(chosen: Preset) -> Scheme:
     """Edit and margin, then random tokens, as many as the preset takes in all, each with an equal part of the mass."""
 
     def run(job: Job) -> Tensor:
         like = job.plan(chosen.tokens)
         alone = job.plan(replace(chosen.tokens, levels=(), max_high=0.0, amount=0.0, multiple=1))
-        dropped = torch.ones(alone.total, dtype=torch.bool)
-        dropped[alone.kept] = False
-        others, turns = dropped.nonzero()[:, 0], []
-        want = max(min(like.count - alone.count, len(others)), 1)
-        for turn in range(chosen.tokens.turns):
-            order = torch.randperm(len(others), generator=torch.Generator().manual_seed(turn))[:want]
-            picked = others[order]
-            index, order = torch.cat([alone.kept, picked]).sort()
-            kind = torch.cat([alone.kind, torch.full_like(picked, NATIVE)])[order]
-            mass = torch.cat([alone.mass, torch.full((want,), len(others) / want)])[order]
-            turns.append(replace(alone, kept=index, kind=kind, mass=mass))
+        turns = [random_plan(alone, like.count - alone.count, turn) for turn in range(chosen.tokens.turns)]
         with inside(replace(turns[0], later_turns=tuple(turns[1:]))):
             return node(chosen)(job)
 
