@@ -101,8 +101,8 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def store(files: list[Path], facts: dict[str, Any]) -> None:
-    """`lab/results/judges.json` from records of all sets, which their file names tell. "wider": what all judges and runs
-    give together over the pictures of *choice* and *more*."""
+    """`lab/results/judges.json` from records of all sets, which their file names tell. "wider": what all judges and
+    runs give together over the pictures of *choice* and *more*."""
     training = [path for name in ("J2", "J3") if (path := folder() / f"{name}.json").exists()]
     stored: dict[str, Any] = facts | {"training": [json.loads(path.read_text()) for path in training]}
     records = {chosen: read([f for f in files if chosen in f.name]) for chosen in SETS}
