@@ -47,7 +47,7 @@ class HiLoModelPatch(io.ComfyNode):
                          tooltip="A dense step every so many steps in between. 0: none. -1: as the preset says."),
                 advanced(io.Float, "mass_bias", default=-1.0, min=-1.0, max=2.0, step=0.05,
                          tooltip="Strength of the attention bias that makes a low-frequency token weigh what it stands for. "
-                                 "1 is right, 0 is none. -1: as the preset says."),
+                                 "1: all of it, 0: none. -1: as the preset says (0.92 or 1; paper 0)."),
                 advanced(
                     io.Combo,
                     "references",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 
 import pytest
-from hilo_token.hilo_core.presets import PRESETS
 
 from lab import readme, report, tables
+from lab.quality import evaluate
 from tools import host
 
 TEXT = readme.README.read_text(encoding="utf-8")
@@ -35,17 +33,24 @@ def test_readme_is_short():
 
 
 def test_report_is_up_to_date():
-    text = report.REPORT.read_text(encoding="utf-8")
-    assert readme.filled(text, report.TABLES) == text, "run: python -m lab.report"
-    assert len(re.findall("<!-- table:", text)) == len(report.TABLES)
+    texts = [page.read_text(encoding="utf-8") for page in report.PAGES]
+    assert [readme.filled(text, report.TABLES) for text in texts] == texts, "run: python -m lab.report"
+    named = [name for text in texts for _, name, _ in readme.BLOCK.findall(text)]
+    assert sorted(named) == sorted(report.TABLES)
     for name, plot in report.plots().items():
         assert (report.PLOTS / name).read_text(encoding="utf-8") == plot, "run: python -m lab.report"
 
 
+def test_report_is_short():
+    """One that is read: its first screen is the conclusion."""
+    text = report.PAGES[0].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250
+    assert text.split("\n\n")[1].startswith("**Conclusion.**")
+
+
 def test_presets_are_those_that_were_evaluated():
     """Whoever changes a preset evaluates it again."""
-    stored = tables.result("evaluate")["presets"]
-    assert json.loads(json.dumps({name: asdict(chosen) for name, chosen in PRESETS.items()})) == stored
+    assert evaluate.settings() == tables.result("evaluate")["presets"]
 
 
 def test_snippet_runs():

@@ -132,11 +132,11 @@ def ranked(stored: dict[str, Any], preset: str, chosen: str = "choice") -> list[
 
 def as_code(name: str, setting: settings.Setting) -> str:
     """As `hilo_core.presets` has it."""
-    levels = settings.LEVELS[setting.levels]
-    amount = "" if setting.detail else "amount=0.0, "
-    return (f'"{name}": Preset(TokenSettings(dilation={setting.margin:.1f}, {amount}amount_max={setting.detail:g}, '
-            f"levels={levels}, native=True), Schedule(first={setting.first:g}), mass_bias={setting.bias:g})").replace(
-                "amount_max", "max_high")  # fmt: skip
+    made = setting.preset
+    tokens = f"dilation={made.tokens.dilation:g}, amount={made.tokens.amount:g}, max_high={made.tokens.max_high:g}, "
+    tokens += f"levels={made.tokens.levels}, native=True"
+    schedule = f"first={made.schedule.first:g}" if made.schedule.first else ""
+    return f'"{name}": Preset(TokenSettings({tokens}), Schedule({schedule}), mass_bias={made.mass_bias:g})'
 
 
 def main() -> None:

@@ -15,44 +15,26 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from hilo_token.hilo_core.presets import PRESETS
 from PIL import Image
 
-from lab.data import masks, scenes
-from lab.judges import schemes, settings
+from lab.data import scenes
+from lab.judges import rivals, schemes, settings
 from lab.judges.codec import folder
 from lab.judges.schemes import Job, Scheme
 from lab.judges.settings import BALANCED, FAST, LEAN, QUALITY
-from lab.judges.summary import RATIOS, SETS, store
+from lab.judges.summary import SETS, read, store
+from lab.judges.tasks import Task, again, early_few, mask_of, shipped, tasks
 from tools import host
 
-KINDS = ("strokes", "tiny", "outpaint", "soft", "soft, differential", "regions")
-SAMPLERS = ("dpmpp_2m", "res_multistep", "uni_pc", "euler_ancestral", "dpmpp_sde", "heun", "lms", "ipndm")
 SCENES = {"choice": range(7000, 7008), "final": range(7100, 7108)}
-EARLY = 16  # pictures on which everything is tried, before the rest of them and second masks
 FIELDS = ("psnr_dense", "psnr_truth", "ssim_truth", "haarpsi_truth", "sharpness", "border", "tokens")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One dense run and what is compared with it."""
-
-    judge: str
-    side: int
-    picture: int
-    kind: str  # a mask ratio in %, or one of KINDS
-    which: int  # of the masks of this kind
-    steps: int = 8
-    sampler: str = "euler"
-    cfg: float = 1.0
-    prompted: bool = False
-    group: str = "main"  # which schemes
 
 
 def pictures(chosen: str, side: int) -> list[tuple[str, np.ndarray]]:
@@ -68,55 +50,16 @@ def pictures(chosen: str, side: int) -> list[tuple[str, np.ndarray]]:
     return found + [(f"scene {seed}", scenes.draw(seed, side)) for seed in SCENES[chosen]]
 
 
-def mask_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """(side, side) float, what the sampler gets, and bool, where figures are taken."""
-    side, half = task.side, task.side // 2
-    seed = (task.picture, task.which, sum(map(ord, task.kind)))
-    rng = np.random.default_rng(seed)
-    if task.kind == "outpaint":
-        mask = np.zeros((side, side), dtype=bool)
-        mask[:, int(0.75 * side) // 16 * 16 :] = True
-        mask = np.ascontiguousarray(np.rot90(mask, task.picture + task.which))
-    elif task.kind == "strokes":
-        mask = np.zeros((half, half), dtype=bool)
-        for _ in range(9):
-            mask |= masks.draw(rng, half, half, 0.006, "stroke")
-        mask = mask.repeat(2, 0).repeat(2, 1)
-    elif task.kind == "regions":
-        mask = np.zeros((half, half), dtype=bool)
-        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            part = masks.draw(rng, half // 2, half // 2, 0.16, "object")
-            mask[y * half // 2 : (y + 1) * half // 2, x * half // 2 : (x + 1) * half // 2] = part
-        mask = mask.repeat(2, 0).repeat(2, 1)
-    elif task.kind == "tiny":
-        mask = np.zeros((side, side), dtype=bool)
-        edge = side // 16
-        y, x = (int(v) for v in rng.integers(edge, side - 2 * edge, 2))
-        mask[y : y + edge, x : x + edge] = True
-    else:
-        ratio = 15.92 if task.kind.startswith("soft") else float(task.kind)
-        kind = masks.KINDS[(task.picture + task.which) % 3]
-        drawn = [masks.draw(np.random.default_rng((*seed, k)), half, half, ratio / 100, kind) for k in range(8)]
-        mask = min(drawn, key=lambda m: abs(100 * m.mean() - ratio)).repeat(2, 0).repeat(2, 1)
-    value = mask.astype(np.float32)
-    if task.kind.startswith("soft"):
-        width = side // 16
-        soft = F.avg_pool2d(torch.from_numpy(value)[None, None], 2 * width + 1, 1, width, count_include_pad=False)
-        value = F.avg_pool2d(soft, 2 * width + 1, 1, width, count_include_pad=False)[0, 0].numpy()
-        mask = value > 0.5
-    return value, mask
-
-
 def _main(steps: int) -> dict[str, Scheme]:
     found = {s.name: schemes.node(s.preset) for s in settings.settings()}
     found |= {name: schemes.node(p) for name, p in settings.paper().items()}
-    return found | schemes.rivals(steps)
+    return found | rivals.rivals(steps)
 
 
 def _few(steps: int) -> dict[str, Scheme]:
     found = {s.name: schemes.node(s.preset) for s in settings.few()}
     found |= {name: schemes.node(p) for name, p in settings.paper().items()}
-    return found | schemes.rivals(steps)
+    return found | rivals.rivals(steps)
 
 
 def _turns(steps: int) -> dict[str, Scheme]:
@@ -129,6 +72,14 @@ def _presets(steps: int) -> dict[str, Scheme]:
     return {s.name: schemes.node(s.preset) for s in sets}
 
 
+def _shipped(steps: int) -> dict[str, Scheme]:
+    named = {name: PRESETS[name] for name in ("fast", "balanced", "quality", "paper", "paper with mass")}
+    fixed = {
+        f"{n}, one set": replace(p, tokens=replace(p.tokens, turns=1)) for n, p in named.items() if n == "balanced"
+    }
+    return {name: schemes.node(p) for name, p in (named | fixed).items()}
+
+
 SIGMAS = {"one step": (0.7, 0.0)}
 BIASES = (0.6, 0.75, 0.9, 1.0, 1.1)
 GROUPS: dict[str, Callable[[int], dict[str, Scheme]]] = {
@@ -136,6 +87,8 @@ GROUPS: dict[str, Callable[[int], dict[str, Scheme]]] = {
     "few": _few,
     "turns": _turns,
     "presets": _presets,
+    "shipped": _shipped,
+    "equal time": lambda steps: _shipped(steps) | rivals.equal_time(),
     "stages": lambda steps: schemes.stages() | {LEAN.name: schemes.node(LEAN.preset)},
     "one step": lambda steps: {
         s.name: schemes.node(s.preset, SIGMAS["one step"])
@@ -144,70 +97,15 @@ GROUPS: dict[str, Callable[[int], dict[str, Scheme]]] = {
 }
 
 
-def tasks(judges: tuple[str, ...], counts: dict[int, int], chosen: str, quick: bool) -> Iterator[Task]:
-    """In the order of their worth. counts: pictures of each size."""
-    bins, n = [str(r) for r in RATIOS], counts[512]
-    if quick:
-        for judge in judges:
-            yield Task(judge, 256, 0, bins[0], 0, steps=2, group="stages")
-            yield Task(judge, 256, 1, "soft, differential", 0, steps=2, group="turns", sampler="dpmpp_sde")
-            yield Task(judge, 256, 1, bins[1], 0, steps=2, group="one step")
-            yield Task(judge, 256, 0, bins[0], 0, steps=2, cfg=3.5, group="presets")
-            yield Task(judge, 256, 0, bins[0], 0, steps=2, group="rivals")
-            for kind in KINDS:
-                yield Task(judge, 256, 0, kind, 0, steps=1, group="turns")
-        return
-    if chosen == "final":
-        for w in range(2):
-            for p in range(n):
-                yield from (Task(judge, 512, p, k, w, group="few") for k in bins for judge in judges)
-        return
-    early = min(n, EARLY)
-    yield from _of(range(early), bins, judges)
-    large = [judge for judge in judges if judge != "J3"]  # J3 never saw grids of 64x64 tokens
-    for p in range(early):
-        for k in bins:
-            for judge in judges:
-                yield Task(judge, 512, p, k, 0, group="stages")
-                yield Task(judge, 512, p, k, 0, steps=4, group="few")
-                yield Task(judge, 512, p, k, 0, steps=20, group="few")
-            if p < min(counts[1024], 10):
-                yield from (Task(judge, 1024, p, k, 0, group="few") for judge in large)
-        if p < 10:
-            yield from _habits(p, bins, judges)
-    for p in range(early):
-        yield from (Task(j, 512, p, k, 0, steps=s, group="stages") for k in bins for j in judges for s in (4, 20))
-    yield from _of(range(early, n), bins, judges)
-    for p in range(n):
-        yield from (Task(judge, 512, p, k, 1, group="few") for k in bins for judge in judges)
-
-
-def _of(numbers: range, bins: list[str], judges: tuple[str, ...]) -> Iterator[Task]:
-    for p in numbers:
-        yield from (Task(judge, 512, p, k, 0) for k in bins for judge in judges)
-
-
-def _habits(p: int, bins: list[str], judges: tuple[str, ...]) -> Iterator[Task]:
-    """Samplers, guidance and masks as artists use them, on one picture."""
-    for judge in judges:
-        for k in bins:
-            yield from (Task(judge, 512, p, k, 0, sampler=s, group="turns") for s in SAMPLERS)
-            yield Task(judge, 512, p, k, 0, group="one step")
-            if judge != "J1":
-                yield Task(judge, 512, p, k, 0, cfg=3.5, group="presets")
-                yield Task(judge, 512, p, k, 0, prompted=True, group="presets")
-        yield from (Task(judge, 512, p, k, 0, group="presets") for k in KINDS)
-
-
 class Bench:
     """The judges and pictures of one process."""
 
-    def __init__(self, chosen: str, quick: bool) -> None:
+    def __init__(self, chosen: str, sides: tuple[int, ...] = (512, 1024), only: tuple[str, ...] = ()) -> None:
         from lab.judges.models import Loaded
 
+        self.only = only
         self.device = host.device()
         self.judges = {name: Loaded(name, self.device) for name in ("J1", "J2", "J3")}
-        sides = (256,) if quick else (512, 1024)
         self.pictures = {side: pictures(chosen, side) for side in sides}
         self.made: dict[tuple[str, int], dict[str, Scheme]] = {}
 
@@ -229,8 +127,9 @@ class Bench:
         reference = schemes.dense(sigmas=sigmas)(job).clamp(0, 1).movedim(-1, 1)
         key = (task.group, task.steps)
         if key not in self.made:
-            groups = GROUPS | {"rivals": schemes.rivals}
-            self.made[key] = {"dense": lambda job: reference, **groups[task.group](task.steps)}
+            groups = GROUPS | {"rivals": rivals.rivals}
+            made = {"dense": schemes.dense(), **groups[task.group](task.steps)}
+            self.made[key] = {name: fill for name, fill in made.items() if not self.only or name in self.only}
         import piq
 
         for scheme, fill in self.made[key].items():
@@ -256,6 +155,10 @@ def main() -> None:
     parser.add_argument("--records", type=Path, help="appended to")
     parser.add_argument("--until", type=float, default=float("inf"), help="stop at this time.time()")
     parser.add_argument("--quick", action="store_true", help="a trial of every kind of task at 256 px")
+    parser.add_argument("--shipped", action="store_true", help="the presets as they ship, as artists use them")
+    parser.add_argument("--more", type=int, nargs=2, metavar=("FROM", "TO"), help="only plain runs of these pictures")
+    parser.add_argument("--like", type=Path, nargs="*", help="only the plain runs of these records")
+    parser.add_argument("--schemes", nargs="*", default=[], help="only these")
     parser.add_argument("--sum", type=Path, nargs="*", help="files of records to store")
     parser.add_argument("--command", default="", help="with --sum: how the records were made")
     parser.add_argument("--device", default="", help="with --sum: on which device")
@@ -270,10 +173,16 @@ def main() -> None:
     torch.set_num_threads(1 if torch.cuda.is_available() else 2)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
-    bench = Bench(options.set, options.quick)
+    bench = Bench(options.set, (256,) if options.quick else (512, 1024), tuple(options.schemes))
     part, parts = (int(v) for v in options.part.split("/"))
     counts = {side: len(found) for side, found in bench.pictures.items()} | ({} if not options.quick else {512: 2})
     todo = list(tasks(tuple(options.judges), counts, options.set, options.quick))
+    if options.shipped:
+        todo = list(shipped(range(counts[512]), tuple(options.judges)))
+    if options.more:
+        todo = list(early_few(range(*options.more), tuple(options.judges)))
+    if options.like:
+        todo = list(again(read(options.like)))
     done, start = 0, time.time()
     with options.records.open("a") as out:
         for task in todo[part::parts]:

@@ -1,4 +1,4 @@
-"""What is measured, through the host's sampler: settings of the node by name, rivals, and plans by stage.
+"""What is measured, through the host's sampler: settings of the node by name, and plans by stage.
 
 Settings are `Preset` variants given to `patch_model`, so they are the product. Two experiments are not in the product
 and reach inside it, in `inside`: a plan of one's own (random tokens with mass), and plans by stage.
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from hilo_token.hilo_core.frequency import detail
 from hilo_token.hilo_core.mask import mask_to_tokens
-from hilo_token.hilo_core.plan import NATIVE, TokenPlan, TokenSettings, make_plan
+from hilo_token.hilo_core.plan import TokenPlan, TokenSettings, make_plan
 from hilo_token.hilo_core.presets import Preset
 from torch import Tensor
 
@@ -91,7 +91,7 @@ def sample(job: Job, model: Any, steps: int | None = None, seed_shift: int = 0, 
 Scheme = Callable[[Job], Tensor]
 
 
-def _patched(job: Job, chosen: Preset) -> Any:
+def patched(job: Job, chosen: Preset) -> Any:
     """The judge with the node on it; its report notes the share of tokens."""
     from hilo_token.comfy_bridge.patch import Patch, patch_model
 
@@ -105,7 +105,7 @@ def _patched(job: Job, chosen: Preset) -> Any:
 
 def node(chosen: Preset, sigmas: Any = None) -> Scheme:
     """The product with these settings."""
-    return lambda job: sample(job, _patched(job, chosen), sigmas=sigmas)
+    return lambda job: sample(job, patched(job, chosen), sigmas=sigmas)
 
 
 def dense(steps: int | None = None, seed_shift: int = 0, sigmas: Any = None) -> Scheme:
@@ -114,49 +114,6 @@ def dense(steps: int | None = None, seed_shift: int = 0, sigmas: Any = None) -> 
     def run(job: Job) -> Tensor:
         job.tokens.append((steps or job.steps) / job.steps)
         return sample(job, job.judge.patcher, steps, seed_shift, sigmas)
-
-    return run
-
-
-def crop(chosen: Preset) -> Scheme:
-    """Crop and stitch: a crop around the mask of as many tokens as the preset takes, at least the box and 16 px."""
-
-    def run(job: Job) -> Tensor:
-        side, want = job.mask.shape[0], job.plan(chosen.tokens).count
-        sides = [torch.where(job.hard.any(axis))[0] for axis in (1, 0)]
-        box = [(int(s.min()), int(s.max()) + 1) for s in sides]
-        best = [(0, side), (0, side)]
-        for more in range(side, 15, -16):
-            grown = [(max(a - more, 0) // 16 * 16, min(-(-(b + more) // 16) * 16, side)) for a, b in box]
-            best = grown
-            if (grown[0][1] - grown[0][0]) * (grown[1][1] - grown[1][0]) // 256 <= want:
-                break
-        rows, columns = (slice(a, b) for a, b in best)
-        small = replace(job, pixels=job.pixels[:, rows, columns], mask=job.mask[rows, columns],
-                        hard=job.hard[rows, columns], tokens=[])  # fmt: skip
-        job.tokens.append(small.clean[0, 0].numel() / job.clean[0, 0].numel())
-        out = job.judge.codec.decode(job.clean)
-        out[:, rows, columns] = sample(small, job.judge.patcher)
-        return out
-
-    return run
-
-
-def easy_cache(threshold: float) -> Scheme:
-    """The host's EasyCache; its default is 0.2. The share of model calls that were made stands for its tokens."""
-
-    def run(job: Job) -> Tensor:
-        from comfy_extras.nodes_easycache import EasyCacheNode
-
-        calls = [0]
-        network = job.judge.patcher.model.diffusion_model.double_blocks[0]
-        hook = network.register_forward_pre_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
-        try:
-            out = sample(job, EasyCacheNode.execute(job.judge.patcher, threshold, 0.15, 0.95, False).args[0])
-        finally:
-            hook.remove()
-        job.tokens.append(min(1.0, calls[0] / job.steps))
-        return out
 
     return run
 
@@ -170,8 +127,7 @@ def inside(plan: TokenPlan, stages: tuple[tuple[float, int], ...] = ()) -> Itera
     made, turned = planning.make_plan, running.Run._next_turn
 
     def turn(run: Any, options: dict[str, Any]) -> int:
-        sigma, count = float(options["sigmas"].max()), run.calls.get("all", -1) + 1
-        run.calls["all"], at = count, 0
+        sigma, count, at = float(options["sigmas"].max()), max(run.evaluation, 0), 0
         for limit, turns in stages:
             if sigma >= limit - 1e-6:
                 return at + count % turns
@@ -196,36 +152,13 @@ def inside(plan: TokenPlan, stages: tuple[tuple[float, int], ...] = ()) -> Itera
         planning.make_plan, running.Run._next_turn = made, turned  # type: ignore[method-assign]
 
 
-def random_tokens(chosen: Preset) -> Scheme:
-    """Edit and margin, then random tokens, as many as the preset takes in all, each with an equal part of the mass."""
-
-    def run(job: Job) -> Tensor:
-        like = job.plan(chosen.tokens)
-        alone = job.plan(replace(chosen.tokens, levels=(), max_high=0.0, amount=0.0, multiple=1))
-        dropped = torch.ones(alone.total, dtype=torch.bool)
-        dropped[alone.kept] = False
-        others, turns = dropped.nonzero()[:, 0], []
-        want = max(min(like.count - alone.count, len(others)), 1)
-        for turn in range(chosen.tokens.turns):
-            order = torch.randperm(len(others), generator=torch.Generator().manual_seed(turn))[:want]
-            picked = others[order]
-            index, order = torch.cat([alone.kept, picked]).sort()
-            kind = torch.cat([alone.kind, torch.full_like(picked, NATIVE)])[order]
-            mass = torch.cat([alone.mass, torch.full((want,), len(others) / want)])[order]
-            turns.append(replace(alone, kept=index, kind=kind, mass=mass))
-        with inside(replace(turns[0], turns=tuple(turns[1:]))):
-            return node(chosen)(job)
-
-    return run
-
-
 def staged(*parts: tuple[Setting, float]) -> Scheme:
     """Plans by stage: each setting down to its sigma; the last one to 0. All with the first one's bias."""
 
     def run(job: Job) -> Tensor:
         plans = [job.plan(setting.preset.tokens) for setting, _ in parts]
         sets = [[plan, *plan.later_turns] for plan in plans]
-        every = [replace(p, turns=()) for group in sets for p in group]
+        every = [replace(p, later_turns=()) for group in sets for p in group]
         stages = tuple((limit, len(group)) for (_, limit), group in zip(parts, sets, strict=True))
         whole = parts[0][0].preset
         sampling = job.judge.patcher.model.model_sampling
@@ -233,22 +166,12 @@ def staged(*parts: tuple[Setting, float]) -> Scheme:
 
         levels = comfy.samplers.calculate_sigmas(sampling, "simple", job.steps)[:-1].tolist()
         at = [next(i for i, (limit, _) in enumerate(stages) if s >= limit - 1e-6) for s in levels]
-        with inside(replace(every[0], turns=tuple(every[1:])), stages):
+        with inside(replace(every[0], later_turns=tuple(every[1:])), stages):
             out = node(whole)(job)
         job.tokens[-1] = sum(plans[i].count / plans[i].total for i in at) / len(at)
         return out
 
     return run
-
-
-def rivals(steps: int) -> dict[str, Scheme]:
-    """What a setting must beat."""
-    fewer = {4: (1, 2, 3), 8: (2, 3, 4, 5, 6), 20: (5, 7, 9, 12)}.get(steps, ())
-    found = {f"dense, {n} steps": dense(n) for n in fewer}
-    found["dense, another seed"] = dense(seed_shift=1000)
-    found["crop, tokens of balanced"] = crop(BALANCED.preset)
-    found["random with mass, tokens of balanced"] = random_tokens(BALANCED.preset)
-    return found | {f"EasyCache {t:g}": easy_cache(t) for t in (0.05, 0.2)}
 
 
 def stages() -> dict[str, Scheme]:

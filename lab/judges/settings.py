@@ -42,12 +42,15 @@ class Setting:
     def name(self) -> str:
         """In tables and records."""
         text = f"{self.levels}, margin {self.margin:g}, detail {self.detail:.0%}, bias {self.bias:g}"
+        text += f", {self.energy:.0%} of the energy" if self.detail and self.energy != 0.5 else ""
         text += f", {self.turns} set" if self.turns != 4 else ""
         return text + (f", {self.first:g} dense" if self.first else "")
 
 
+# Bases of the experiments: the presets before the rule chose, with the whole mass. THICK, LEANEST: what it chose.
 BALANCED, QUALITY = Setting("2-4-8", 1, 0.03), Setting("2-4-8 wide", 3, 0.1)
 FAST, LEAN = Setting("4-8", 1, 0.01), Setting("4-8 near", 0, 0.0)
+THICK, LEANEST = Setting("2-4-8", 3, 0.1), Setting("2-4-8", 1, 0.0)
 
 
 def settings() -> list[Setting]:
@@ -75,7 +78,14 @@ def few() -> list[Setting]:
     found += [Setting("2-4-8 wide", 2, 0.03), Setting("2-4-8 near", 1, 0.03), Setting("2-4-8 near", 1, 0)]
     found += [Setting("4-8", 2, 0.01), Setting("4-8", 0, 0), Setting("4-8 near", 1, 0.01), Setting("4-8 near", 0, 0)]
     found += [replace(BALANCED, first=1.0), replace(BALANCED, turns=1)]
-    return found
+    return found + later()
+
+
+def later() -> list[Setting]:
+    """Thought of after the first measurement: the lower bias, and less detail, with what the rule chose."""
+    found = [replace(base, bias=0.92) for base in (THICK, LEANEST)]
+    found += [replace(THICK, energy=0.25, bias=b) for b in (0.92, 1.0)]
+    return [*found, replace(BALANCED, energy=0.25, bias=0.92)]
 
 
 def paper() -> dict[str, Preset]:

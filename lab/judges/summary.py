@@ -15,7 +15,7 @@ from lab.judges.codec import folder
 from tools import host
 
 RATIOS = (6.38, 15.92, 35.36)  # % of the picture
-SETS = ("choice", "final")
+SETS = ("choice", "more", "final")  # more: pictures that came after the choice
 CELL = ("judge", "side", "kind", "steps", "sampler", "cfg", "prompted", "group", "scheme")
 
 
@@ -101,12 +101,16 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def store(files: list[Path], facts: dict[str, Any]) -> None:
-    """`lab/results/judges.json` from records of both sets, which their file names tell: *choice* and *final*."""
+    """`lab/results/judges.json` from records of all sets, which their file names tell. "wider": what all judges and
+    runs give together over the pictures of *choice* and *more*."""
     training = [path for name in ("J2", "J3") if (path := folder() / f"{name}.json").exists()]
     stored: dict[str, Any] = facts | {"training": [json.loads(path.read_text()) for path in training]}
-    for chosen in SETS:
-        records = read([f for f in files if chosen in f.name])
-        stored[chosen] = compact(summed(records))
+    records = {chosen: read([f for f in files if chosen in f.name]) for chosen in SETS}
+    for chosen, found in records.items():
+        stored[chosen] = compact(summed(found))
+    later = {r["scheme"] for r in records["more"]}
+    plain = [r for r in records["choice"] + records["more"] if r["group"] in ("main", "few") and r["scheme"] in later]
+    stored["wider"] = compact([row for row in summed(plain) if row["judge"] == "all"])
     path = host.ROOT / "lab" / "results" / "judges.json"
     text = json.dumps(stored, separators=(",", ":")).replace("],[", "],\n[")
     path.write_text(text + "\n", encoding="utf-8")

@@ -14,13 +14,15 @@ from torch import Tensor
 
 
 class ContextCache:
-    """Give it as `optimized_attention_override` of a model whose sequences are text, then image."""
+    """Give it as `optimized_attention_override` of a model whose sequences are text, then image, then `copies` - 1
+    references that follow the plan."""
 
-    def __init__(self, plan: TokenPlan, text: int, blocks: int) -> None:
+    def __init__(self, plan: TokenPlan, text: int, blocks: int, copies: int = 1) -> None:
         dropped = torch.ones(plan.total, dtype=torch.bool)
         dropped[plan.kept] = False
-        self.rows = text + dropped.nonzero()[:, 0]
-        self.dense, self.strip = text + plan.total, text + plan.count
+        rows = dropped.nonzero()[:, 0]
+        self.rows = torch.cat([text + copy * plan.total + rows for copy in range(copies)])
+        self.dense, self.strip = text + copies * plan.total, text + copies * plan.count
         self.kept: list[tuple[Tensor, Tensor]] = []
         self.blocks, self.next = blocks, 0
 

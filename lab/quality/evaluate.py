@@ -1,13 +1,14 @@
 """Quality against time: `python -m lab.quality.evaluate --quick` takes minutes on a CPU; without it, a GPU.
 
-Every scheme fills the same held-out pictures from the same noise. `--map` varies the settings of `balanced` one at a
-time instead. Cost is the time that a FLUX.1 would take for the tokens that the model was really called with, over
-that of its dense run (`hilo_core.cost`): the demo model is too small for its own time to mean anything.
+Every scheme fills the same held-out pictures from the same noise. Cost is the time that a FLUX.1 would take for the
+tokens that the model was really called with, over that of its dense run (`hilo_core.cost`): the demo model is too
+small for its own time to mean anything.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import multiprocessing
 import shlex
@@ -58,10 +59,7 @@ class Extent:
     pictures: int
     runs: tuple[tuple[int, int, int], ...]  # (side in px, steps, seed)
     cache: Path
-    map: bool = False
     only: tuple[str, ...] = ()
-    tuned: str = ""  # weights of the model that was fine-tuned on strips
-    lora: str = ""
     deadline: float = float("inf")  # time.time() after which no other picture is begun
     done: frozenset[tuple[Any, ...]] = frozenset()  # what earlier calls have recorded, see `summaries.key`
 
@@ -89,20 +87,6 @@ class Meter:
         self.time += self.shape.cost(tokens, biased)
 
 
-def load_models(extent: Extent) -> dict[str, Any]:
-    """ModelPatchers by name."""
-    import comfy.sd
-    import comfy.utils
-
-    models = {"base": demo_model.load()}
-    if extent.tuned:
-        models["tuned on strips"] = demo_model.load(Path(extent.tuned))
-    if extent.lora:
-        weights = comfy.utils.load_torch_file(extent.lora, safe_load=True)
-        models["strip LoRA"] = comfy.sd.load_lora_for_models(models["base"], None, weights, 1.0, 0.0)[0]
-    return models
-
-
 class Bench:
     """The models and the schemes of one process."""
 
@@ -110,21 +94,19 @@ class Bench:
         import comfy.sd
         import comfy.utils
 
-        from lab.quality.schemes import main_schemes, map_schemes
+        from lab.quality.schemes import main_schemes
 
         self.extent = extent
         self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(train_autoencoder.WEIGHTS)))
-        self.models = load_models(extent)
-        self.meters = [Meter(m.model.diffusion_model) for n, m in self.models.items() if n != "strip LoRA"]
-        every = map_schemes() if extent.map else main_schemes(tuple(n for n in self.models if n != "base"))
-        self.schemes = {n: run for n, run in every.items() if not extent.only or n in ("dense", *extent.only)}
+        self.model = demo_model.load()
+        self.meter = Meter(self.model.model.diffusion_model)
+        self.schemes = {n: run for n, run in main_schemes().items() if not extent.only or n in ("dense", *extent.only)}
 
     def fill(self, scheme: str, job: Any) -> tuple[torch.Tensor, float]:
         """(seeds, 3, H, W) on the CPU or GPU, and the predicted time."""
-        for meter in self.meters:
-            meter.time = 0.0
+        self.meter.time = 0.0
         out = self.schemes[scheme](job).clamp(0, 1).movedim(-1, 1).float()
-        return out.to(host.device()), sum(meter.time for meter in self.meters)
+        return out.to(host.device()), self.meter.time
 
     def job(self, where: dict[str, Any], array: np.ndarray) -> Any:
         """One run of one picture."""
@@ -132,7 +114,7 @@ class Bench:
 
         mask = torch.from_numpy(mask_of(where["number"], RATIOS.index(where["ratio"]), where["side"]))
         pixels = torch.from_numpy(array.astype(np.float32) / 255)[None]
-        return make_job(self.models, self.vae, pixels, mask, where["steps"], where["seeds"])
+        return make_job(self.model, self.vae, pixels, mask, where["steps"], where["seeds"])
 
 
 def seeds_by_run(runs: tuple[tuple[int, int, int], ...]) -> dict[tuple[int, int], tuple[int, ...]]:
@@ -164,7 +146,7 @@ def evaluate(extent: Extent, part: int = 0, parts: int = 1) -> list[dict[str, An
                 out, took = (reference, dense_time) if scheme == "dense" else bench.fill(scheme, job)
                 for row in wanted:
                     mine, its = (pictures_of[seeds.index(row["seed"])][None] for pictures_of in (out, reference))
-                    figures = compare(mine, its, truth, mask, full=not extent.map)
+                    figures = compare(mine, its, truth, mask)
                     records.append({**row, "cost": took / dense_time, **figures, "commit": host.commit()})
     return records
 
@@ -196,30 +178,34 @@ def chosen(records: list[dict[str, Any]], extent: Extent) -> list[dict[str, Any]
     return [r for r in records if r["scheme"] in schemes and (r["side"], r["steps"], r["seed"]) in extent.runs]
 
 
+def settings() -> dict[str, Any]:
+    """The presets without their words, as JSON gives them back."""
+    every = {name: asdict(chosen) for name, chosen in PRESETS.items()}
+    found: dict[str, Any] = json.loads(json.dumps(every))
+    return {name: {k: v for k, v in chosen.items() if k != "meaning"} for name, chosen in found.items()}
+
+
 def main() -> None:
     """Run, print, store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few pictures of 512 px, 8 steps, one seed")
-    parser.add_argument("--map", action="store_true", help="vary the settings of balanced")
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--runs", nargs="*", default=RUNS,
                         help="side,steps,seed")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--schemes", nargs="*", default=[], help="names from lab.quality.schemes; all if none")
     parser.add_argument("--cache", type=Path, default=host.CACHE / "train", help="where the photos are")
-    parser.add_argument("--tuned", default="", help="weights of lab.train.strips")
-    parser.add_argument("--lora", default="", help="LoRA of lab.train.strips")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no other picture after so many")
     parser.add_argument("--name", default="", help="of the result file")
     parser.add_argument("--records", type=Path, help="file of single records: those in it are not made again")
     options = parser.parse_args()
     runs = tuple(tuple(int(v) for v in run.split(",")) for run in options.runs)
     extent = Extent(
-        options.pictures, runs, options.cache, options.map, tuple(options.schemes), options.tuned, options.lora,
+        options.pictures, runs, options.cache, tuple(options.schemes),
         time.time() + 60 * options.minutes,
     )  # fmt: skip
     if options.quick:
-        extent = Extent(2, ((512, 8, 0),), options.cache, options.map, tuple(options.schemes))
+        extent = Extent(2, ((512, 8, 0),), options.cache, tuple(options.schemes))
     prepare()
     stored = summaries.load(options.records) if options.records else []
     extent = replace(extent, done=frozenset(map(summaries.key, stored)))
@@ -227,7 +213,7 @@ def main() -> None:
     if options.records:
         summaries.append(options.records, made)
     records = chosen(stored + made, extent)
-    name = options.name or ("evaluate_map" if options.map else "evaluate") + ("_quick" if options.quick else "")
+    name = options.name or "evaluate" + ("_quick" if options.quick else "")
     facts = {
         "command": f"python -m lab.quality.evaluate {shlex.join(sys.argv[1:])}".rstrip(),
         "device": host.describe(),
@@ -235,7 +221,7 @@ def main() -> None:
         "pictures": len({r["picture"] for r in records}),
         "records": len(records),
         "runs": [list(run) for run in extent.runs],
-        "presets": {name: asdict(chosen) for name, chosen in PRESETS.items()},
+        "presets": settings(),
         "rows": summaries.rows(records),
         "worst": summaries.worst(records, "balanced"),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from hilo_token.hilo_core.frequency import detail
 from hilo_token.hilo_core.grid import TokenGrid
 from hilo_token.hilo_core.mask import mask_to_tokens
 from hilo_token.hilo_core.plan import TokenPlan, make_plan
-from hilo_token.hilo_core.presets import LEVELS, Preset, preset
+from hilo_token.hilo_core.presets import Preset, preset
 from hilo_token.hilo_core.schedule import Schedule
 from torch import Tensor
 
@@ -29,7 +28,7 @@ SHAPE = ModelShape()  # FLUX.1: what "equal time" means
 class Job:
     """One picture, one mask, one run."""
 
-    models: dict[str, Any]  # ModelPatchers by name; "base" is the demo model
+    model: Any  # ModelPatcher of the demo model
     vae: Any
     pixels: Tensor  # (1, H, W, 3) in 0..1
     mask: Tensor  # (H, W) bool
@@ -55,10 +54,10 @@ class Job:
         return sum(1.0 if d else step for d in dense) / len(dense)
 
 
-def make_job(models: dict[str, Any], vae: Any, pixels: Tensor, mask: Tensor, steps: int, seeds: tuple[int, ...]) -> Job:
+def make_job(model: Any, vae: Any, pixels: Tensor, mask: Tensor, steps: int, seeds: tuple[int, ...]) -> Job:
     """Encode as InpaintModelConditioning does."""
     masked = vae.encode(torch.where(mask[None, ..., None], 0.5, pixels))
-    return Job(models, vae, pixels, mask, vae.encode(pixels), masked, steps, seeds)
+    return Job(model, vae, pixels, mask, vae.encode(pixels), masked, steps, seeds)
 
 
 def sample(model: Any, job: Job, steps: int | None = None, seed_shift: int = 0) -> Tensor:
@@ -81,9 +80,9 @@ def sample(model: Any, job: Job, steps: int | None = None, seed_shift: int = 0) 
 Scheme = Callable[[Job], Tensor]  # -> pictures (seeds, H, W, 3)
 
 
-def patched(chosen: Preset, model: str = "base") -> Scheme:
+def patched(chosen: Preset) -> Scheme:
     """The product."""
-    return lambda job: sample(patch_model(job.models[model], Patch(chosen)), job)
+    return lambda job: sample(patch_model(job.model, Patch(chosen)), job)
 
 
 def random_tokens(chosen: Preset) -> Scheme:
@@ -96,7 +95,7 @@ def random_tokens(chosen: Preset) -> Scheme:
         ratio = (like.count - like.counts()["edit"]) / job.grid.count
         settings = replace(chosen.tokens, rule="ratio", amount=ratio, max_high=1.0, nearness=0.0, levels=())
         request = PlanRequest(settings, edit, noise, make_plan(edit, noise, settings))
-        return sample(patch_model(job.models["base"], Patch(chosen, request)), job)
+        return sample(patch_model(job.model, Patch(chosen, request)), job)
 
     return run
 
@@ -106,7 +105,7 @@ def context_cache(chosen: Preset, first: int = 1) -> Scheme:
     alone = replace(chosen, mass_bias=0.0, schedule=Schedule(first), tokens=replace(chosen.tokens, levels=()))
 
     def run(job: Job) -> Tensor:
-        model = patch_model(job.models["base"], Patch(alone))
+        model = patch_model(job.model, Patch(alone))
         network = model.model.diffusion_model
         blocks = len(network.double_blocks) + len(network.single_blocks)
         cache = ContextCache(job.plan(alone), demo_model.TEXT_TOKENS, blocks)
@@ -118,12 +117,12 @@ def context_cache(chosen: Preset, first: int = 1) -> Scheme:
 
 def dense(seed_shift: int = 0) -> Scheme:
     """The dense model, with another seed."""
-    return lambda job: sample(job.models["base"], job, seed_shift=seed_shift)
+    return lambda job: sample(job.model, job, seed_shift=seed_shift)
 
 
 def fewer_steps(chosen: Preset) -> Scheme:
     """The dense model with as many steps as the preset's time allows."""
-    return lambda job: sample(job.models["base"], job, max(1, round(job.steps * job.cost(chosen))))
+    return lambda job: sample(job.model, job, max(1, round(job.steps * job.cost(chosen))))
 
 
 def crop_and_stitch(chosen: Preset | None = None, factor: float = 1.2) -> Scheme:
@@ -148,9 +147,9 @@ def crop_and_stitch(chosen: Preset | None = None, factor: float = 1.2) -> Scheme
                     break
                 box = larger
         pixels, mask = job.pixels[:, box[0], box[1]], job.mask[box]
-        small = make_job(job.models, job.vae, pixels, mask, job.steps, job.seeds)
+        small = make_job(job.model, job.vae, pixels, mask, job.steps, job.seeds)
         out = job.vae.decode(job.clean).repeat(len(job.seeds), 1, 1, 1)
-        out[:, box[0], box[1]] = sample(job.models["base"], small)
+        out[:, box[0], box[1]] = sample(job.model, small)
         return out
 
     return run
@@ -162,7 +161,7 @@ def easy_cache(threshold: float) -> Scheme:
     def run(job: Job) -> Tensor:
         from comfy_extras.nodes_easycache import EasyCacheNode
 
-        return sample(EasyCacheNode.execute(job.models["base"], threshold, 0.15, 0.95, False).args[0], job)
+        return sample(EasyCacheNode.execute(job.model, threshold, 0.15, 0.95, False).args[0], job)
 
     return run
 
@@ -170,13 +169,12 @@ def easy_cache(threshold: float) -> Scheme:
 BALANCED = preset("balanced")
 
 
-def main_schemes(models: tuple[str, ...] = ()) -> dict[str, Scheme]:
+def main_schemes() -> dict[str, Scheme]:
     """Presets and yardsticks, by the name in the tables. `dense` comes first; the others are compared with it."""
-    found = {
+    return {
         "dense": dense(),
         "dense, another seed": dense(seed_shift=1000),
         "dense, fewer steps, equal time": fewer_steps(BALANCED),
-        "crop and stitch, margin 1.2": crop_and_stitch(),
         "crop and stitch, equal time": crop_and_stitch(BALANCED),
         "EasyCache 0.2": easy_cache(0.2),
         "token dropping": patched(with_tokens(replace(BALANCED, mass_bias=0.0), levels=())),
@@ -184,43 +182,15 @@ def main_schemes(models: tuple[str, ...] = ()) -> dict[str, Scheme]:
         "context cache": context_cache(BALANCED),
         "balanced, averaged cells": patched(with_tokens(BALANCED, native=False)),
         "balanced, the same tokens in each step": patched(with_tokens(BALANCED, turns=1)),
-        "balanced, bias 0.5": patched(replace(BALANCED, mass_bias=0.5)),
-        "balanced, bias 1": patched(replace(BALANCED, mass_bias=1.0)),
+        "balanced, bias 0.75": patched(replace(BALANCED, mass_bias=0.75)),
         "paper": patched(preset("paper")),
+        "paper with mass": patched(preset("paper with mass")),
         "fast": patched(preset("fast")),
         "balanced": patched(BALANCED),
         "quality": patched(preset("quality")),
     }
-    for name in models:
-        found |= {f"{p}, {name}": patched(preset(p), name) for p in ("paper", "balanced")}
-    return found
 
 
 def with_tokens(chosen: Preset, **changes: Any) -> Preset:
     """The preset with other token settings."""
     return replace(chosen, tokens=replace(chosen.tokens, **changes))
-
-
-def map_schemes() -> dict[str, Scheme]:
-    """`balanced` with one thing changed at a time."""
-    changed = {f"dilation {d}": with_tokens(BALANCED, dilation=float(d)) for d in (0, 1, 2, 3, 4, 6)}
-    for share in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2):
-        changed[f"high share {share:.0%}"] = with_tokens(BALANCED, rule="ratio", amount=share)
-    for score in ("laplacian", "dct", "haar"):
-        changed[f"score {score}"] = with_tokens(BALANCED, score=score)
-    changed["rule threshold 1"] = with_tokens(BALANCED, rule="threshold", amount=1.0)
-    changed |= {f"nearness {n}": with_tokens(BALANCED, nearness=n) for n in (0.0, 1.0)}
-    changed |= {f"low {name}": with_tokens(BALANCED, levels=levels) for name, levels in LEVELS.items() if levels}
-    changed["low pyramid, near"] = with_tokens(BALANCED, levels=((2, 0.0), (4, 2.0), (8, 8.0)))
-    changed["low pyramid, wide"] = with_tokens(BALANCED, levels=((2, 0.0), (4, 12.0)))
-    changed["low native"] = with_tokens(BALANCED, native=True)
-    changed |= {f"bias {b}": replace(BALANCED, mass_bias=b) for b in (0.0, 0.5)}
-    changed |= {f"dense first {n}": replace(BALANCED, schedule=Schedule(first=float(n))) for n in (1, 2)}
-    changed["dense last 1"] = replace(BALANCED, schedule=Schedule(last=1))
-    changed["dense every 4"] = replace(BALANCED, schedule=Schedule(every=4))
-    for dilation, low, bias, native in product((1.0, 2.0), ("4x4", "near"), (0.0, 0.5, 1.0), (False, True)):
-        levels = LEVELS["4x4"] if low == "4x4" else ((2, 0.0), (4, 2.0), (8, 8.0))
-        settings = with_tokens(BALANCED, dilation=dilation, levels=levels, native=native)
-        name = f"mix: dilation {dilation:g}, low {low}{' native' if native else ''}, bias {bias:g}"
-        changed[name] = replace(settings, mass_bias=bias)
-    return {"dense": dense(), "balanced": patched(BALANCED)} | {n: patched(p) for n, p in changed.items()}
