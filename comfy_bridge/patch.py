@@ -9,7 +9,7 @@ from typing import Any
 
 import comfy.sampler_helpers
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ..hilo_core.cost import ModelShape, run_speedup
@@ -19,7 +19,9 @@ from ..hilo_core.presets import Preset
 from .call import Call, flat
 from .families import Family, class_path, find_family, hides_family
 from .features import FEATURES
-from .neighbours import also_on, keeps_state, uncompiled
+from .graph_store import release, release_all
+from .memory import strip_shape
+from .neighbours import also_on, keeps_state, out_of_memory, uncompiled
 from .planning import PlanRequest, choose_plan
 from .positions import AnyPositions, TablePositions, stand_in
 from .probe import Form
@@ -30,7 +32,12 @@ from .source import Outside, Source, check_frames, find_outside, find_source
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE = "hilo_token_outside"
-_WRAPPERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL)
+_WRAPPERS = (
+    WrappersMP.OUTER_SAMPLE,
+    WrappersMP.PREPARE_SAMPLING,
+    WrappersMP.PREDICT_NOISE,
+    WrappersMP.APPLY_MODEL,
+)
 _PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
 
@@ -64,8 +71,10 @@ def patch_model(model: Any, patch: Patch) -> Any:
         patched.add_object_patch(name, stand_in(patched.get_model_object(name)))
     if not patch.preset.off or patch.request is not None:
         patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
+        patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
         patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
+        patched.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, _detached)
     return patched
 
 
@@ -80,6 +89,7 @@ def _unpatched(model: Any) -> Any:
         _log.warning("HiLo-Token: the model was patched before; the last patch counts.")
     for kind in _WRAPPERS:
         patched.remove_wrappers_with_key(kind, KEY)
+    patched.remove_callbacks_with_key(CallbacksMP.ON_DETACH, KEY)
     for name, value in list(patched.object_patches.items()):
         if isinstance(value, AnyPositions):
             del patched.object_patches[name]
@@ -129,6 +139,10 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         beside = also_on(guider.model_patcher, guider.model_options, KEY)
         try:
             out = executor(noise, latent, sampler, sigmas, denoise_mask, *args, **kwargs)
+        except Exception as error:
+            if out_of_memory(error):
+                release_all()
+            raise
         finally:
             options.pop(KEY, None)
             options.pop(OUTSIDE, None)
@@ -152,6 +166,20 @@ def _make_innermost(options: dict[str, Any]) -> None:
     around = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     if KEY in around:
         around[KEY] = around.pop(KEY)
+
+
+def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
+    """Before the model is loaded: the host keeps as much memory free as a strip needs, if no step is to be dense."""
+    run: Run | None = ((kwargs.get("model_options") or {}).get("transformer_options") or {}).get(KEY)
+    if run is not None and not any(run.dense_steps):
+        run.spared, noise_shape = True, strip_shape(noise_shape, run.grid, run.plan)
+    return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def _detached(patcher: Any, unpatch_all: bool = True) -> None:
+    """The host unloads the model, or another clone of it takes its place."""
+    if unpatch_all:
+        release(patcher.model)
 
 
 def _predict_noise(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -281,5 +309,5 @@ def _report(run: Run) -> RunReport:
         compressed_seconds=compressed,
         speedup=run_speedup(taken, step),
         predicted=predicted,
-        note="; ".join(text for text in (plan.note, run.note, run.reason) if text),
+        note="; ".join(text for text in (plan.note, run.note, run.graphs.line(), run.reason) if text),
     )
