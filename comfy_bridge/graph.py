@@ -8,6 +8,7 @@ itself, bit for bit. `graph_rules` says which calls may be captured, `graph_stor
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .graph_rules import Eager, Watched
-from .weights import Known
+from .weights import Weights
 
 SHARE = 1 / 16  # of the card's memory for all graphs on it
 
@@ -63,6 +64,15 @@ def shape_key(tree: Any) -> Any:
     raise Eager(f"the model takes an input of an unknown kind ({type(tree).__name__})")
 
 
+def names(tree: Any) -> Any:
+    """What a tree is made of, whatever its sizes: names, nesting, and where there are tensors."""
+    if isinstance(tree, dict):
+        return tuple((name, names(part)) for name, part in tree.items() if isinstance(name, str))
+    if isinstance(tree, (list, tuple)):
+        return tuple(names(part) for part in tree)
+    return isinstance(tree, Tensor)
+
+
 def _buffer(tensor: Tensor, device: torch.device) -> Tensor:
     """Memory of its own for such a tensor, laid out as it is."""
     if any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)):
@@ -71,11 +81,10 @@ def _buffer(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class CudaCapture:
-    """A function's kernels on the current device, recorded once. Nothing is computed until `replay`."""
+    """A function's kernels, recorded once on a stream. Nothing is computed until `replay`."""
 
-    def __init__(self, function: Callable[[], Tensor], pool: Any) -> None:
+    def __init__(self, function: Callable[[], Tensor], pool: Any, stream: Any) -> None:
         self.graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-        stream = torch.cuda.Stream()
         stream.wait_stream(current)
         collecting = gc.isenabled()
         gc.disable()  # what it frees on the way would be freed into the graph
@@ -85,14 +94,21 @@ class CudaCapture:
                 try:
                     self.out = function()
                 except BaseException:
-                    with contextlib.suppress(RuntimeError):  # its own complaint about the same failure
-                        self.graph.capture_end()
+                    self._leave(stream.device.index, pool)
                     raise
                 self.graph.capture_end()
         finally:
             if collecting:
                 gc.enable()
         current.wait_stream(stream)
+
+    def _leave(self, device: int, pool: Any) -> None:
+        """End a capture that failed, after which PyTorch must not hold memory back for it."""
+        try:
+            self.graph.capture_end()
+        except RuntimeError:  # its own complaint about the same failure, before it has left the pool
+            with contextlib.suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(device, pool)
 
     def replay(self) -> None:
         """Compute `out` from what the function's inputs hold now."""
@@ -101,6 +117,19 @@ class CudaCapture:
     def reset(self) -> None:
         """Give its memory back."""
         self.graph.reset()
+
+
+@functools.cache
+def _stream(device: torch.device) -> Any:
+    """The stream for captures. Its workspaces of cuBLAS are made here: within a capture they would be the graph's."""
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.stream(stream):
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            some = torch.zeros(64, 64, device=device, dtype=dtype)
+            torch.addmm(some[0], some, some)
+            torch.bmm(some[None], some[None])
+    stream.synchronize()
+    return stream
 
 
 class CudaMachine:
@@ -116,7 +145,7 @@ class CudaMachine:
     def capture(self, function: Callable[[], Tensor], pool: Any) -> Any:
         """See `CudaCapture`."""
         with torch.cuda.device(self.device):
-            return CudaCapture(function, pool)
+            return CudaCapture(function, pool, _stream(self.device))
 
     def mark(self) -> Any:
         """A point in the GPU's work."""
@@ -149,20 +178,23 @@ class CudaMachine:
 class Graph:
     """One captured call and the buffers of its inputs.
 
-    known: addresses of memory that the call may read besides: weights. Raises Eager where it reads something else.
+    weights: what it reads besides. watched: whether to look that it reads nothing else; Eager where it does.
     """
 
-    def __init__(self, machine: Any, execute: Execute, inputs: Any, pool: Any, known: Known) -> None:
+    def __init__(
+        self, machine: Any, execute: Execute, inputs: Any, pool: Any, weights: Weights, watched: bool = True
+    ) -> None:
+        self.weights, known = weights, weights.known()
         with torch.inference_mode():
             self.buffers = [_buffer(t, machine.device) for t in tensors(inputs)]
             self._fill(inputs)
             static = rebuilt(inputs, iter(self.buffers))
 
-            def watched() -> Tensor:
-                with Watched(machine.device, known, self.buffers):
+            def call() -> Tensor:
+                with Watched(machine.device, known, self.buffers) if watched else contextlib.nullcontext():
                     return execute(static, True)
 
-            self.captured = machine.capture(watched, pool)
+            self.captured = machine.capture(call, pool)
 
     def _fill(self, inputs: Any) -> None:
         for buffer, tensor in zip(self.buffers, tensors(inputs), strict=True):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .call import Call
-from .graph import CudaMachine, Execute, Graph, shape_key
+from .graph import CudaMachine, Execute, Graph, names, shape_key
 from .graph_rules import Eager, refuse_call, refuse_run, settings, wanted
 from .neighbours import out_of_memory
 from .weights import Unfixed, Weights
@@ -68,7 +68,7 @@ class Graphs:
         self._kept: dict[Any, Graph] = {}
         self._trials: dict[Any, Trial] = {}
         self._refused: dict[Any, str] = {}
-        self._weights: Weights | None = None
+        self._watched: set[Any] = set()  # kinds of calls that were found to read nothing but weights and inputs
         self._pool: Any = None
         self.bytes = 0
         self._lock, self._ending = threading.Lock(), False
@@ -87,12 +87,10 @@ class Graphs:
 
     def _call(self, model: Any, key: Any, inputs: Any, execute: Execute) -> Tensor:
         self.note = ""
-        if self._weights is not None:
-            with self._weights.in_place(model) as same:
-                if same and key in self._kept:
-                    return self._replay(key, inputs)
-            if not same:
-                self._drop()
+        if key in self._kept:
+            if (out := self._replay(model, key, inputs)) is not None:
+                return out
+            self._drop()  # the weights are elsewhere
         if key in self._refused:
             self.note = self._refused[key]
             return execute(inputs, False)
@@ -110,14 +108,18 @@ class Graphs:
             self.note = self.note or "the GPU is the slower part"
         return out
 
-    def _replay(self, key: Any, inputs: Any) -> Tensor:
+    def _replay(self, model: Any, key: Any, inputs: Any) -> Tensor | None:
+        """None where its weights are not in place."""
         self._kept[key] = graph = self._kept.pop(key)  # the last one used is the last to go
-        self.replays += 1
-        return graph(inputs)
+        with graph.weights.in_place(model) as same:
+            if not same:
+                return None
+            self.replays += 1
+            return graph(inputs)
 
     def _captured(self, model: Any, key: Any, inputs: Any, execute: Execute) -> Tensor:
         """Capture a call, then make it. Unfixed where the weights have no place of their own."""
-        weights = self._weights or Weights(model, self.machine.device)
+        weights, kind = Weights(model, self.machine.device), names(inputs)
         if len(self._kept) >= MOST:
             self.machine.wait()
             self._forget_oldest(self._kept, MOST)
@@ -126,20 +128,20 @@ class Graphs:
         if not self._kept:
             self._pool = self.machine.pool()
         try:
-            graph = Graph(self.machine, execute, inputs, self._pool, weights.known())
+            graph = Graph(self.machine, execute, inputs, self._pool, weights, kind not in self._watched)
         except (Eager, Exception) as error:
             if out_of_memory(error):
                 self._drop()
             self.note = self._refused[key] = _words(error)
             return execute(inputs, False)
+        self._watched.add(kind)
         self.bytes += max(0, self.machine.reserved() - before)
-        self._kept[key], self._weights = graph, weights
-        with weights.in_place(model) as same:
-            out = self._replay(key, inputs) if same else None
-        if not same or not fits(self):
+        self._kept[key] = graph
+        out = self._replay(model, key, inputs)
+        if out is None or not fits(self):
             self._drop()
             self._refused[key] = _SMALL
-            self.note = "" if out is not None else self._refused[key]
+            self.note = "" if out is not None else _SMALL
         return execute(inputs, False) if out is None else out
 
     def _forget_oldest(self, table: dict[Any, Any], most: int) -> None:
@@ -153,7 +155,7 @@ class Graphs:
         for graph in self._kept.values():
             graph.captured.reset()
         self._kept.clear()
-        self._weights = self._pool = None
+        self._pool = None
         self.bytes, self._ending = 0, False
 
     def release(self) -> None:

@@ -260,8 +260,8 @@ def main() -> int:
     _log.setLevel(logging.INFO)
     torch.set_grad_enabled(False)
     checks = Checks(options.dynamic)
-    parts: list[Callable[[Checks], None]] = [families, interrupts, changes]
-    for part in (*parts, lambda checks: random_shapes(checks, options.runs)):
+    parts: list[Callable[[Checks], None]] = [families, interrupts, lambda c: random_shapes(c, options.runs), changes]
+    for part in parts:
         part(checks)
     command = " ".join(["python -m lab.checks.graphs", *sys.argv[1:]])
     facts = {"command": command, "device": host.describe(), "commit": host.commit(), "rows": checks.rows}
