@@ -185,6 +185,7 @@ class Graph:
         self, machine: Any, execute: Execute, inputs: Any, pool: Any, weights: Weights, watched: bool = True
     ) -> None:
         self.weights, known = weights, weights.known()
+        self.sent: dict[int, Tensor] = {}  # what buffers hold of inputs that are not on the device
         with torch.inference_mode():
             self.buffers = [_buffer(t, machine.device) for t in tensors(inputs)]
             self._fill(inputs)
@@ -197,8 +198,12 @@ class Graph:
             self.captured = machine.capture(call, pool)
 
     def _fill(self, inputs: Any) -> None:
-        for buffer, tensor in zip(self.buffers, tensors(inputs), strict=True):
-            buffer.copy_(tensor, non_blocking=True)
+        for i, (buffer, tensor) in enumerate(zip(self.buffers, tensors(inputs), strict=True)):
+            if tensor.device == buffer.device:
+                buffer.copy_(tensor)
+            elif i not in self.sent or not torch.equal(self.sent[i], tensor):  # from the CPU it waits for the GPU
+                buffer.copy_(tensor)
+                self.sent[i] = tensor.clone()
 
     def __call__(self, inputs: Any) -> Tensor:
         """The result for such inputs."""

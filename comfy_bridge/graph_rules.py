@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .attention import OVERRIDE
 from .call import Call
 from .neighbours import changes_blocks, root
-from .positions import AnyPositions
-from .weights import Known, parts
+from .positions import AnyPositions, Positions
+from .weights import PLAIN, Known, modules_of, parts
 
 SWITCH = "HILO_GRAPHS"  # environment: 0 switches graphs off
 _KNOWN = {"comfy", "comfy_kitchen", "torch", "einops"}  # packages whose modules are known
@@ -52,12 +52,15 @@ def refuse_run(model: Any, options: dict[str, Any]) -> None:
     for name, value in vars(model).items():
         if callable(value) and not isinstance(value, (torch.nn.Module, type)) and hasattr(type(model), name):
             raise Eager(f"another node has replaced '{name}' of the model")
-    for module in model.modules():
-        own = vars(module)
-        if "forward" in own or own.get("_forward_hooks") or own.get("_forward_pre_hooks"):
-            raise Eager(f"another node has put code into the model ({type(module).__name__})")
-        if root(type(module)) not in _KNOWN and not isinstance(module, AnyPositions):
-            raise Eager(f"the model has modules of another node ({type(module).__name__})")
+    kinds = dict[type, bool]()  # whether modules of a class are known
+    for module in modules_of(model):
+        own, kind = vars(module), type(module)
+        if "forward" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]:
+            raise Eager(f"another node has put code into the model ({kind.__name__})")
+        if kind not in kinds:
+            kinds[kind] = root(kind) in _KNOWN or issubclass(kind, Positions)
+        if not kinds[kind]:
+            raise Eager(f"the model has modules of another node ({kind.__name__})")
 
 
 def _known(value: Any) -> bool:
@@ -129,14 +132,19 @@ class Watched(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation."""
-        fresh = function is torch.ops.aten.lift_fresh.default  # a number of the code's own
-        for tensor in () if fresh else _within((args, kwargs)):
-            where = place(tensor)
-            if where and tensor.device == self.device and where not in self.made and not self.known.holds(where):
-                raise Eager("the model keeps tensors from one call to the next")
+        if function is not torch.ops.aten.lift_fresh.default:  # a number of the code's own
+            for tensor in _within(args):
+                self._check(tensor)
+            for tensor in _within(list(kwargs.values())) if kwargs else ():
+                self._check(tensor)
         out = function(*args, **(kwargs or {}))
-        self.made.update(place(t) for t in _within(out))
+        self.made.update(place(t) for t in ([out] if type(out) in PLAIN else _within(out)))
         return out
+
+    def _check(self, tensor: Tensor) -> None:
+        where = place(tensor)
+        if where and where not in self.made and tensor.device == self.device and not self.known.holds(where):
+            raise Eager("the model keeps tensors from one call to the next")
 
 
 def place(tensor: Tensor) -> int:
@@ -144,10 +152,14 @@ def place(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _within(value: Any) -> list[Tensor]:
-    """Plain tensors of nested containers."""
-    if isinstance(value, Tensor):
-        return parts(value)
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [t for item in value for t in _within(item)] if isinstance(value, (list, tuple)) else []
+def _within(values: Any) -> list[Tensor]:
+    """Plain tensors of nested lists and tuples."""
+    found: list[Tensor] = []
+    for value in values if isinstance(values, (list, tuple)) else (values,):
+        if type(value) in PLAIN:
+            found.append(value)
+        elif isinstance(value, Tensor):
+            found += parts(value)
+        elif isinstance(value, (list, tuple)):
+            found += _within(value)
+    return found

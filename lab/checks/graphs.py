@@ -126,6 +126,10 @@ def families(checks: Checks) -> None:
     for name, small in checks.small.items():
         model, size = checks.model(name), small.allowed(32, 40)
         checks.same(name, model, case(small, *size))
+        another = case(small, *size)
+        for cond in (another.positive, another.negative):
+            cond[0][0] = 0.5 * cond[0][0]
+        checks.same(f"{name}, another prompt", model, another)
         checks.same(f"{name}, CFG 3.5", model, case(small, *size), cfg=3.5)
         checks.same(f"{name}, batch 3", model, case(small, *size, batch=3), cfg=3.5, steps=3)
         checks.same(f"{name}, LoRA", lora(model, 0.7), case(small, *size))

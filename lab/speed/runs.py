@@ -1,8 +1,8 @@
 """Whole runs as an artist has them: the first after loading, one with a new mask, the same mask again.
 
-`python -m lab.speed.runs` on a GPU; full-size models with random weights, so only time means anything. "new mask": the
-model has seen other masks of all sizes before, not this one. Each compressed run stands between two dense ones' time,
-measured in the same minutes; medians of whole runs, with all single ones stored. Stored as lab/results/bench_runs.json.
+`python -m lab.speed.runs` on a GPU; full-size models with random weights, so only time means anything. "cold": neither
+graphs nor the model's layout are known, the GPU's kernels are. "new mask": the model has seen other masks of all sizes,
+not this one. Dense runs are measured in between; medians of whole runs, with all single ones in lab/results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.speed.cpu import RATIOS, mask_of
 from lab.speed.real_models import REAL, Real, build, inputs
 from tools import host
 
-WARM = (20, 21, 22, 23, 24, 25)  # seeds of masks that a warm model has seen
+WARM = 20  # the first seed of the masks that a warm model has seen
 _log = logging.getLogger("lab.runs")
 Row = dict[str, Any]
 
@@ -38,15 +38,15 @@ class Bench:
         self.latent = latent.repeat(batch, *[1] * (latent.ndim - 1))
         self.dense: list[float] = []
 
-    def seconds(self, model: Any, mask: torch.Tensor | None) -> float:
-        """One run through the host's sampler."""
+    def seconds(self, model: Any, mask: torch.Tensor | None, steps: int = 0) -> float:
+        """One run through the host's sampler. steps: 0 for those of the bench."""
         import comfy.sample
 
         noise = torch.randn(self.latent.shape, generator=torch.Generator().manual_seed(0))
         torch.cuda.synchronize()
         start = time.perf_counter()
         comfy.sample.sample(
-            model, noise, self.steps, 1.0, "euler", "simple", self.conditioning, self.conditioning, self.latent,
+            model, noise, steps or self.steps, 1.0, "euler", "simple", self.conditioning, self.conditioning, self.latent,
             noise_mask=mask, seed=0, disable_pbar=True,
         )  # fmt: skip
         torch.cuda.synchronize()
@@ -56,7 +56,7 @@ class Bench:
         """Another one for each seed."""
         return mask_of(ratio, seed, self.side)
 
-    def rows(self, preset_name: str, ratios: list[float], shapes: int) -> Iterator[Row]:
+    def rows(self, preset_name: str, ratios: list[float], shapes: int, warm: int) -> Iterator[Row]:
         """Cold, new and same, with and without graphs, for each mask ratio."""
         from hilo_token.comfy_bridge import graph_store, probe
         from hilo_token.comfy_bridge.patch import Patch, patch_model
@@ -72,22 +72,27 @@ class Bench:
             found.setdefault((ratio, state), []).append(seconds)
             facts.setdefault((ratio, state), []).append(reports[-1])
 
+        os.environ["HILO_GRAPHS"] = "0"
+        for ratio in ratios:  # kernels are loaded once in a process
+            for seed in range(shapes):
+                self.seconds(patched, self.mask(ratio, seed), steps=1)
+        del os.environ["HILO_GRAPHS"]
         for ratio in ratios:
             for seed in range(shapes):
                 graph_store.release_all()
                 graph_store._found.clear()
                 probe._found.clear()
                 one(ratio, "cold", seed)
-            self.dense.append(self.seconds(self.model, self.mask(ratio, 0)))
+        self.dense.append(self.seconds(self.model, self.mask(ratios[0], 0)))
         graph_store.release_all()
         graph_store._found.clear()
-        for seed in WARM:
+        for seed in range(WARM, WARM + warm):
             for ratio in ratios:
                 self.seconds(patched, self.mask(ratio, seed))
         for ratio in ratios:
             for seed in range(shapes):
                 one(ratio, "new mask", seed)
-            self.dense.append(self.seconds(self.model, self.mask(ratio, 0)))
+        self.dense.append(self.seconds(self.model, self.mask(ratios[0], 0)))
         for ratio in ratios:
             for seed in range(shapes):
                 self.seconds(patched, self.mask(ratio, seed))
@@ -96,7 +101,7 @@ class Bench:
         for ratio in ratios:
             for seed in range(shapes):
                 one(ratio, "without graphs", seed)
-            self.dense.append(self.seconds(self.model, self.mask(ratio, 0)))
+        self.dense.append(self.seconds(self.model, self.mask(ratios[0], 0)))
         del os.environ["HILO_GRAPHS"]
         dense = statistics.median(self.dense)
         for (ratio, state), seconds in found.items():
@@ -123,6 +128,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="*", type=int, default=[1])
     parser.add_argument("--steps", nargs="*", type=int, default=[8])
     parser.add_argument("--shapes", type=int, default=5, help="masks for each ratio")
+    parser.add_argument("--warm", type=int, default=6, help="masks of each ratio that a warm model has seen")
     parser.add_argument("--layers", type=int, default=0, help="at most so many blocks of each kind, for a trial")
     parser.add_argument("--fp8", action="store_true", help="weights in float8_e4m3fn, cast by the host")
     parser.add_argument("--dynamic", action="store_true", help="under dynamic VRAM")
@@ -145,10 +151,10 @@ def main() -> None:
         model = dynamic_vram.paged(model.model) if options.dynamic else model
         for side, batch, steps in ((s, b, n) for s in options.sides for b in options.batches for n in options.steps):
             bench = Bench(model, REAL[name], side, batch, steps)
-            for _ in range(2):
-                bench.seconds(model, bench.mask(options.ratios[0], 0))
+            bench.seconds(model, bench.mask(options.ratios[0], 0), steps=2)
+            bench.dense.append(bench.seconds(model, bench.mask(options.ratios[0], 0)))
             for preset_name in options.presets:
-                for row in bench.rows(preset_name, options.ratios, options.shapes):
+                for row in bench.rows(preset_name, options.ratios, options.shapes, options.warm):
                     which = {"model": name, "side": side, "batch": batch, "steps": steps, "device": host.describe(),
                              "weights": "fp8" if options.fp8 else "bf16", "dynamic": options.dynamic,
                              "commit": host.commit(), "host": host.version()}  # fmt: skip
