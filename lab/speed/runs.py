@@ -46,8 +46,8 @@ class Bench:
         torch.cuda.synchronize()
         start = time.perf_counter()
         comfy.sample.sample(
-            model, noise, steps or self.steps, 1.0, "euler", "simple", self.conditioning, self.conditioning, self.latent,
-            noise_mask=mask, seed=0, disable_pbar=True,
+            model, noise, steps or self.steps, 1.0, "euler", "simple", self.conditioning, self.conditioning,
+            self.latent, noise_mask=mask, seed=0, disable_pbar=True,
         )  # fmt: skip
         torch.cuda.synchronize()
         return time.perf_counter() - start
