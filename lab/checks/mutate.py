@@ -64,12 +64,18 @@ def variants(node: ast.AST) -> Iterator[ast.AST]:
         yield ast.Constant(not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
         yield ast.Constant(node.value + 1)
-    elif isinstance(node, ast.Call) and len(node.args) == 2 and not any(isinstance(a, ast.Starred) for a in node.args):
+    elif isinstance(node, ast.Call) and len(node.args) == 2 and not _is_symmetric(node):
         yield ast.Call(node.func, node.args[::-1], node.keywords)
     elif isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign, ast.Raise)) and not _is_text(node):
         yield ast.Pass()
     elif isinstance(node, ast.If):
         yield ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+
+
+def _is_symmetric(call: ast.Call) -> bool:
+    """Exchanged arguments would change nothing, or cannot be exchanged."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    return name in ("min", "max", "minimum", "maximum", "equal") or any(isinstance(a, ast.Starred) for a in call.args)
 
 
 def _is_text(node: ast.AST) -> bool:
