@@ -212,6 +212,12 @@ def release(model: Any) -> None:
         found.release()
 
 
+def detached(patcher: Any, unpatch_all: bool = True) -> None:
+    """The host's callback: it unloads the model, or, without `unpatch_all`, another clone takes this one's place."""
+    if unpatch_all:
+        release(patcher.model)
+
+
 def release_all() -> None:
     """Give back the memory of all graphs."""
     for graphs in list(_found.values()):

@@ -6,7 +6,7 @@ dense after all, `make_room` gets the room then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management as management
@@ -19,6 +19,19 @@ from ..hilo_core.plan import TokenPlan
 def strip_shape(shape: Sequence[int], grid: TokenGrid, plan: TokenPlan) -> list[int]:
     """The shape of a latent, (B, C, H, W) or (B, C, 1, H, W), as the model will see it."""
     return [*shape[:-2], grid.patch, plan.count * grid.patch]
+
+
+def prepare_sampling(key: str) -> Callable[..., Any]:
+    """The wrapper around the loading of the model: the host keeps as much memory free as a strip needs, where no step
+    is to be dense. key: of the run in a run's own transformer_options."""
+
+    def prepare(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
+        run = ((kwargs.get("model_options") or {}).get("transformer_options") or {}).get(key)
+        if run is not None and not any(run.dense_steps):
+            run.spared, noise_shape = True, strip_shape(noise_shape, run.grid, run.plan)
+        return executor(model, noise_shape, conds, *args, **kwargs)
+
+    return prepare
 
 
 def make_room(model: Any, x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Puts HiLo-Token on a model through the host's ModelPatcher: three wrappers and one object patch.
+"""Puts HiLo-Token on a model through the host's ModelPatcher: four wrappers and one object patch.
 
 Takes a model and what a node asks for, gives a clone of it. Around a run it makes the run's state, puts it into the
 run's own options, removes it however the run ends, and reports. HiLoError for a model of no known family.
@@ -23,8 +23,8 @@ from ..hilo_core.presets import Preset
 from .call import Call, flat
 from .families import Family, class_path, find_family, hides_family
 from .features import FEATURES
-from .graph_store import release, release_all
-from .memory import strip_shape
+from .graph_store import detached, release_all
+from .memory import prepare_sampling
 from .neighbours import also_on, keeps_state, out_of_memory, uncompiled
 from .planning import PlanRequest, choose_plan
 from .positions import AnyPositions, TablePositions, stand_in
@@ -36,12 +36,7 @@ from .source import Outside, Source, check_frames, find_outside, find_source
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE = "hilo_token_outside"
-_WRAPPERS = (
-    WrappersMP.OUTER_SAMPLE,
-    WrappersMP.PREPARE_SAMPLING,
-    WrappersMP.PREDICT_NOISE,
-    WrappersMP.APPLY_MODEL,
-)
+_WRAPPERS = ("outer_sample", "prepare_sampling", "predict_noise", "apply_model")
 _PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
 
@@ -75,10 +70,10 @@ def patch_model(model: Any, patch: Patch) -> Any:
         patched.add_object_patch(name, stand_in(patched.get_model_object(name)))
     if not patch.preset.off or patch.request is not None:
         patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
-        patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
+        patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling(KEY))
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
         patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
-        patched.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, _detached)
+        patched.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, detached)
     return patched
 
 
@@ -170,20 +165,6 @@ def _make_innermost(options: dict[str, Any]) -> None:
     around = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     if KEY in around:
         around[KEY] = around.pop(KEY)
-
-
-def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
-    """Before the model is loaded: the host keeps as much memory free as a strip needs, if no step is to be dense."""
-    run: Run | None = ((kwargs.get("model_options") or {}).get("transformer_options") or {}).get(KEY)
-    if run is not None and not any(run.dense_steps):
-        run.spared, noise_shape = True, strip_shape(noise_shape, run.grid, run.plan)
-    return executor(model, noise_shape, conds, *args, **kwargs)
-
-
-def _detached(patcher: Any, unpatch_all: bool = True) -> None:
-    """The host unloads the model, or another clone of it takes its place."""
-    if unpatch_all:
-        release(patcher.model)
 
 
 def _predict_noise(executor: Any, *args: Any, **kwargs: Any) -> Any:
