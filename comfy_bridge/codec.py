@@ -17,9 +17,17 @@ from ..hilo_core.plan import EDIT, TokenPlan
 from ..hilo_core.strip import StripMap, average_tokens, gather
 from .call import Call, flat, on_grid, unflat
 from .layout import Pictures, Segment
+from .memo import Memo
 from .source import Source, repeat
 
 _SAME = 0.05  # difference of two encodings of one picture, in standard deviations of its latent
+
+
+def _make_maps(plan: TokenPlan, grid: TokenGrid, device: torch.device, known: Tensor) -> list[StripMap]:
+    return [StripMap(grid, turn, device, known) for turn in (plan, *plan.later_turns)]
+
+
+_maps = Memo(_make_maps)
 
 
 class Codec:
@@ -38,7 +46,7 @@ class Codec:
         unknown = torch.zeros(plan.total, dtype=torch.bool)
         unknown[plan.kept[plan.kind == EDIT]] = True
         pixels = ~grid.pixels(unknown.reshape(plan.rows, plan.columns)).to(device)
-        self.maps = [StripMap(grid, turn, device, pixels) for turn in self.plans]
+        self.maps = _maps(plan, grid, device, pixels)
         self.edited, self.from_reference = ~pixels, source.from_reference
         self.averages = average_tokens(latent, pixels, grid, self.maps[0].plan, downsampled)
         self.averages_noise = average_tokens(
@@ -46,6 +54,7 @@ class Codec:
         )
         self.offsets = [m.offset(latent, self.averages) for m in self.maps]
         self._coarse_maps: dict[TokenGrid, StripMap] = {}
+        self._sent: list[tuple[Tensor, Tensor]] = []  # what came from elsewhere, and its copy here
 
     def compress(self, call: Call, model: Any, turn: int) -> Tensor:
         """The strip of a call's latent; averages are noised to the call's level as the model noises what is known."""
@@ -63,8 +72,19 @@ class Codec:
         """The strip of whatever lies on the picture's pixel grid: concat channels, masks."""
         if not on_grid(value, x):
             return value
-        value = value.to(x.device)  # the host moves it there only within the model
+        value = self._here(value, x.device)  # the host moves it there only within the model
         return unflat(self.maps[turn].compress(flat(value)), value)
+
+    def _here(self, value: Tensor, device: torch.device) -> Tensor:
+        """A value on the device where the model computes. Conditionings are the same in each step and often on the CPU;
+        to copy one from there waits for the GPU."""
+        if value.device == device:
+            return value
+        for before, here in self._sent:
+            if before.shape == value.shape and before.dtype == value.dtype and torch.equal(before, value):
+                return here
+        self._sent = [*self._sent[-7:], (value.clone(), value.to(device))]
+        return self._sent[-1][1]
 
     def level_mask(self, mask: Any, x: Tensor) -> Any:
         """The denoise mask as some models read it, for the level of noise of the whole picture: its mean, as one pixel,
@@ -74,7 +94,8 @@ class Codec:
     def references(self, latents: Any, x: Tensor, turn: int, source: int | None) -> list[Tensor]:
         """Reference latents as the strip's call takes them. source: number of the one that follows the plan."""
         maps = [self._reference_map(z, i == source, x, turn) for i, z in enumerate(latents)]
-        return [unflat(m.compress(flat(z.to(x.device))), z) if m else z for z, m in zip(latents, maps, strict=True)]
+        here = [self._here(z, x.device) if m else z for z, m in zip(latents, maps, strict=True)]
+        return [unflat(m.compress(flat(z)), z) if m else z for z, m in zip(here, maps, strict=True)]
 
     def pictures(self, latents: Any, x: Tensor, turn: int, source: int | None, pads: Callable[[int], int]) -> Pictures:
         """Target and references of a call, counted in tokens."""

@@ -1,4 +1,4 @@
-"""Puts HiLo-Token on a model through the host's ModelPatcher: three wrappers and one object patch.
+"""Puts HiLo-Token on a model through the host's ModelPatcher: four wrappers and one object patch.
 
 Takes a model and what a node asks for, gives a clone of it. Around a run it makes the run's state, puts it into the
 run's own options, removes it however the run ends, and reports. HiLoError for a model of no known family.
@@ -13,7 +13,7 @@ from typing import Any
 
 import comfy.sampler_helpers
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ..hilo_core.cost import ModelShape, run_speedup
@@ -23,7 +23,9 @@ from ..hilo_core.presets import Preset
 from .call import Call, flat
 from .families import Family, class_path, find_family, hides_family
 from .features import FEATURES
-from .neighbours import also_on, keeps_state, uncompiled
+from .graph_store import detached, release_all
+from .memory import prepare_sampling
+from .neighbours import also_on, keeps_state, out_of_memory, uncompiled
 from .planning import PlanRequest, choose_plan
 from .positions import AnyPositions, TablePositions, stand_in
 from .probe import Form
@@ -34,7 +36,7 @@ from .source import Outside, Source, check_frames, find_outside, find_source
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE = "hilo_token_outside"
-_WRAPPERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL)
+_WRAPPERS = ("outer_sample", "prepare_sampling", "predict_noise", "apply_model")
 _PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
 
@@ -68,8 +70,10 @@ def patch_model(model: Any, patch: Patch) -> Any:
         patched.add_object_patch(name, stand_in(patched.get_model_object(name)))
     if not patch.preset.off or patch.request is not None:
         patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
+        patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling(KEY))
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
         patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
+        patched.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, detached)
     return patched
 
 
@@ -84,6 +88,7 @@ def _unpatched(model: Any) -> Any:
         _log.warning("HiLo-Token: the model was patched before; the last patch counts.")
     for kind in _WRAPPERS:
         patched.remove_wrappers_with_key(kind, KEY)
+    patched.remove_callbacks_with_key(CallbacksMP.ON_DETACH, KEY)
     for name, value in list(patched.object_patches.items()):
         if isinstance(value, AnyPositions):
             del patched.object_patches[name]
@@ -133,6 +138,10 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         beside = also_on(guider.model_patcher, guider.model_options, KEY)
         try:
             out = executor(noise, latent, sampler, sigmas, denoise_mask, *args, **kwargs)
+        except Exception as error:
+            if out_of_memory(error):
+                release_all()
+            raise
         finally:
             options.pop(KEY, None)
             options.pop(OUTSIDE, None)
@@ -285,5 +294,5 @@ def _report(run: Run) -> RunReport:
         compressed_seconds=compressed,
         speedup=run_speedup(taken, step),
         predicted=predicted,
-        note="; ".join(text for text in (plan.note, run.note, run.reason) if text),
+        note="; ".join(text for text in (plan.note, run.note, run.graphs.line(), run.reason) if text),
     )

@@ -17,8 +17,11 @@ from ..hilo_core.grid import TokenGrid
 from ..hilo_core.mask import is_edited, mask_to_tokens
 from ..hilo_core.plan import TokenPlan, TokenSettings, make_plan
 from .call import flat
+from .memo import Memo
 from .reasons import DenseRun
 from .source import Source
+
+_detail, _make_plan = Memo(detail), Memo(make_plan)
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ def choose_plan(
     if not bool(edit.any()):
         raise DenseRun("the mask is empty, nothing is to be generated")
     wanted = request.settings if request else settings
-    score = request.detail if request else detail(flat(source.latent), grid.height, grid.width, wanted.score)
-    plan = make_plan(edit, score, wanted)
+    score = request.detail if request else _detail(flat(source.latent), grid.height, grid.width, wanted.score)
+    plan = _make_plan(edit, score, wanted)
     for _ in range(16):
         if plan.complete or not unfit(plan.count):
             break
         wanted = replace(wanted, multiple=wanted.multiple + 8)
-        plan = make_plan(edit, score, wanted)
+        plan = _make_plan(edit, score, wanted)
     if plan.count > longest * plan.total:
         raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
     return plan

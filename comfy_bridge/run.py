@@ -7,9 +7,9 @@ the call allows. It is made when sampling starts and gone when it ends; nothing 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,10 @@ from .call import Call, shape_of
 from .codec import Codec
 from .families import Family
 from .features import FEATURES
+from .graph_rules import read, unread
+from .graph_store import GraphUse
 from .layout import Layout, make_layout
+from .memory import make_room
 from .neighbours import changes_blocks, foreign, out_of_memory, reset_easycache, uncompiled
 from .positions import eagerly, recording, replaying
 from .probe import Form, find_layout, quiet
@@ -30,6 +33,15 @@ from .reasons import FOREIGN_FAILURES, DenseRun
 from .refuse import refuse
 from .run_report import Stopwatch
 from .source import Source
+
+
+class Inputs(NamedTuple):
+    """All that differs between two calls of one shape."""
+
+    strip: Call
+    options: dict[str, Any]  # what of transformer_options the model itself may read
+    positions: Sequence[Tensor]
+    bias: dict[int, Tensor]
 
 
 @dataclass
@@ -62,6 +74,8 @@ class Run:
     last: Any = "none yet"  # the lengths of the sequences of the call before this one; None: dense
     codecs: dict[torch.device, Codec] = field(default_factory=dict)
     overrides: dict[Any, str] = field(default_factory=dict)  # what those of other nodes do with a mask, by their code
+    spared: bool = False  # the host keeps memory for strips only
+    graphs: GraphUse = field(default_factory=GraphUse)
     lock: Any = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -90,6 +104,8 @@ class Run:
             mark = self.watch.start()
         dense = out is None
         if out is None:
+            if self.spared:
+                make_room(model, call.x)
             out = call.execute(executor)
         self.watch.stop(mark, dense)
         self.seen.append((call.t, dense))
@@ -154,27 +170,37 @@ class Run:
         return None
 
     def _compressed(self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call, turn: int) -> Tensor:
-        codec, options, seen = self.codec(call.x.device), call.options, list[int]()
-        if layout.bias:
-            previous = options.get(OVERRIDE)
-            around = previous is not None and self.overrides[_code(previous)] != KEEPS
-            attend = biased_attention(layout.bias_on(call.x.device), previous, around)
-            options = {**options, OVERRIDE: checked_attention(attend, layout.lengths, layout.least, seen)}
-        strip = Call(
-            codec.compress(call, model, turn),
-            call.t,
-            codec.squeeze(call.concat, call.x, turn),
-            call.context,
-            codec.control(call.control, turn),
-            options,
-            {name: self._squeeze_input(name, value, call.x, layout) for name, value in call.kwargs.items()},
+        codec = self.codec(call.x.device)
+        strip = call._replace(
+            x=codec.compress(call, model, turn),
+            concat=codec.squeeze(call.concat, call.x, turn),
+            control=codec.control(call.control, turn),
+            options={},
+            kwargs={name: self._squeeze_input(name, value, call.x, layout) for name, value in call.kwargs.items()},
         )
-        with replaying(layout.positions) as left:
-            out = strip.execute(executor)
-        ran = not left and not changes_blocks(model, call.options)
-        if layout.bias and ran and sum(keys in layout.bias for keys in seen) < layout.seeing:
+        inputs = Inputs(strip, read(call.options), layout.positions, layout.bias_on(call.x.device))
+
+        def execute(inputs: Inputs, captured: bool) -> Tensor:
+            return self._execute(inputs, layout, executor, model, unread() if captured else call.options)
+
+        return codec.restore(self.graphs(executor, model, call, inputs, execute), turn)
+
+    def _execute(
+        self, inputs: Inputs, layout: Layout, executor: Callable[..., Tensor], model: Any, options: dict[str, Any]
+    ) -> Tensor:
+        """The model on a strip. options: the host's transformer_options, where those of `inputs` are not all."""
+        previous, seen = options.get(OVERRIDE), list[int]()
+        options = {**options, **inputs.options}
+        if inputs.bias:
+            around = previous is not None and self.overrides[_code(previous)] != KEEPS
+            attend = biased_attention(inputs.bias, previous, around)
+            options[OVERRIDE] = checked_attention(attend, layout.lengths, layout.least, seen)
+        with replaying(inputs.positions) as left:
+            out = inputs.strip._replace(options=options).execute(executor)
+        ran = not left and not changes_blocks(model, options)
+        if inputs.bias and ran and sum(keys in inputs.bias for keys in seen) < layout.seeing:
             raise DenseRun(FEATURES["foreign_attention"].text)
-        return codec.restore(out, turn)
+        return out
 
     def _squeeze_input(self, name: str, value: Any, x: Tensor, layout: Layout) -> Any:
         codec, turn = self.codec(x.device), layout.turn

@@ -34,7 +34,18 @@ class TokenSettings:
     native: bool = False  # low-frequency tokens are real tokens, not averages
     turns: int = 4  # native tokens change from step to step, in so many turns; 1: never
     budget: int = 0  # tokens in all; 0: as many as the rules give
-    multiple: int = 32  # round the number of tokens up to a multiple, with real tokens
+    multiple: int = 32  # round the number of tokens up to a multiple, with real tokens (see `rounded`)
+
+
+def rounded(count: int, multiple: int) -> int:
+    """The length of a strip of at least so many tokens: a multiple, of longer strips only each 2nd, 4th or 8th of them.
+
+    So masks that are alike have strips of one length, for a twentieth more tokens or so. multiple: 1 leaves it.
+    """
+    step = multiple
+    while 1 < step < 8 * multiple and count > 16 * step:
+        step *= 2
+    return -(-count // step) * step
 
 
 @dataclass(frozen=True)
@@ -155,7 +166,7 @@ class _Candidates:
         return self._round_up(kept, factors, first.flatten(), settings.multiple)
 
     def _round_up(self, kept: Tensor, factors: Tensor, cell: Tensor | None, multiple: int) -> _Choice:
-        """Keep the next-best tokens until the strip is a multiple long, so that few sizes occur.
+        """Keep the next-best tokens until the strip has a `rounded` length, so that few sizes occur.
 
         cell: (tokens,) a number for each token's cell; None without cells. A cell whose last token is kept is gone.
         """
@@ -164,8 +175,9 @@ class _Candidates:
         dropped = torch.zeros(0, dtype=torch.long) if cell is None else cell[~flat].bincount(minlength=len(flat))
         count = int(flat.sum())
         length = count + int(dropped.count_nonzero())
+        wanted = rounded(length, multiple)
         for _ in range(16):
-            more = spare[at : at + -length % multiple]
+            more = spare[at : at + wanted - length]
             if not len(more):
                 break
             at += len(more)

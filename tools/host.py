@@ -96,6 +96,15 @@ def describe() -> str:
     return f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
+def version() -> str:
+    """The host's own."""
+    found: dict[str, str] = {}
+    for line in (folder() / "comfyui_version.py").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition("=")
+        found[name.strip()] = value.strip().strip("\"'")
+    return found.get("__version__", "unknown")
+
+
 def commit() -> str:
     """The commit that a measurement ran on; with a + when files had changed since; $HILO_COMMIT where git is not."""
     if named := os.environ.get("HILO_COMMIT"):

@@ -15,7 +15,7 @@ from hilo_core.errors import HiLoError
 from hilo_core.frequency import SCORES, detail
 from hilo_core.grid import TokenGrid, to_tokens
 from hilo_core.mask import check_mask, clean_mask, dilate_tokens, distance_to, mask_to_tokens
-from hilo_core.plan import EDIT, NATIVE, RULES, TokenSettings, make_plan
+from hilo_core.plan import EDIT, NATIVE, RULES, TokenSettings, make_plan, rounded
 from hilo_core.presets import LEVELS, PRESETS, preset
 from hilo_core.render import describe, kind_map, token_map
 from hilo_core.strip import average_tokens, compress, gather, restore
@@ -195,6 +195,17 @@ def test_budget_that_the_edit_exceeds_is_said():
     edit = torch.ones(20, 20, dtype=torch.bool)
     plan = make_plan(edit, torch.rand(20, 20), TokenSettings(budget=10))
     assert plan.complete and "budget of 10" in plan.note
+
+
+def test_few_lengths_of_strips():
+    """None shorter than asked for, none much longer, 8 for a doubling."""
+    for multiple in (8, 32, 40):
+        lengths = [rounded(count, multiple) for count in range(1, 6000)]
+        assert all(0 <= length - count < multiple for count, length in enumerate(lengths, 1) if count <= 16 * multiple)
+        assert all(n <= length <= 1.125 * n for n, length in enumerate(lengths, 1) if n > 8 * multiple)
+        assert len({n for n in lengths if 16 * multiple < n <= 32 * multiple}) == 8
+        assert all(n % multiple == 0 for n in lengths) and lengths == sorted(lengths)
+    assert [rounded(count, 1) for count in (1, 17, 1000)] == [1, 17, 1000]
 
 
 def test_energy_adapts_to_the_picture():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hilo_core import plan as planning
 from hilo_core.cells import choose_cells
 from hilo_core.mask import dilate_tokens, distance_to
-from hilo_core.plan import EDIT, TokenSettings, make_plan
+from hilo_core.plan import EDIT, TokenSettings, make_plan, rounded
 
 from .test_plan import scene, sides
 
@@ -44,9 +44,10 @@ def plain_choice(edit, detail, chosen, levels, amount):
     def length():
         return int(kept.sum()) + sum(len(c.index) for c in (choose_cells(kept, factors) if levels else ()))
 
+    wanted = rounded(length(), chosen.multiple)
     for _ in range(16):
         spare = order[~kept.view(-1)[order]]
-        missing = -length() % chosen.multiple
+        missing = wanted - length()
         if not missing or not len(spare):
             break
         kept.view(-1)[spare[:missing]] = True
