@@ -60,12 +60,13 @@ class Codec:
         if not on_grid(value, x):
             return value
         value = value.to(x.device)  # the host moves it there only within the model
-        return unflat(self.maps[turn].compress(flat(value)), value)
+        one = value.flatten(0, value.ndim - x.ndim)
+        return unflat(self.maps[turn].compress(flat(one)), one).unflatten(0, value.shape[: value.ndim - x.ndim + 1])
 
     def level_mask(self, mask: Any, x: Tensor) -> Any:
         """The denoise mask as some models read it, for the level of noise of the whole picture: its mean, as one pixel,
         whose mean is itself to the bit."""
-        return mask.to(x.device).mean(dim=(-2, -1), keepdim=True) if on_grid(mask, x) else mask
+        return mask.to(x.device).mean(dim=(1, -2, -1), keepdim=True) if on_grid(mask, x) else mask
 
     def references(self, latents: Any, x: Tensor, turn: int, source: int | None) -> list[Tensor]:
         """Reference latents as the strip's call takes them. source: number of the one that follows the plan."""

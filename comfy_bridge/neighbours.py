@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .masked import MaskedAttention
 from .positions import AnyPositions
 
 # patches of one sequence of tokens each: right on any sequence; or of UNets only, so never called here
@@ -26,6 +27,7 @@ STRIP_WRAPPERS = {"easycache", "torch.compile"}  # wrappers inside a model call 
 WRAPPERS = {"easycache", "lazycache", "torch.compile", "context_windows"}  # the host's own, anywhere
 _HOST = ("comfy", "comfy_extras", "comfy_api")
 _LAYERS = (torch.nn.Linear, torch.nn.Embedding, torch.nn.LayerNorm, torch.nn.modules.conv._ConvNd)
+_OURS = AnyPositions | MaskedAttention
 _AROUND = ("predict_noise", "calc_cond_batch", "apply_model")
 
 
@@ -126,7 +128,7 @@ def uncompiled(network: Any) -> Any:
 def replaced_code(network: Any) -> str:
     """What of a diffusion model is not its own class's code, at this moment; or ''."""
     for name, value in vars(network).items():
-        if callable(value) and callable(getattr(type(network), name, None)) and not isinstance(value, AnyPositions):
+        if callable(value) and callable(getattr(type(network), name, None)) and not isinstance(value, _OURS):
             return f"'{name}' of the model was replaced"
     for name, child in network.named_children():
         if not isinstance(child, torch.nn.ModuleList):
@@ -199,5 +201,5 @@ def also_on(patcher: Any, model_options: dict[str, Any], mine: str) -> tuple[str
     found |= {name for name, value in model_options.items() if isinstance(value, list) and value}
     if patcher.patches:
         found.add("weight patches (LoRA)")
-    embedder = {name for name, value in patcher.object_patches.items() if not isinstance(value, AnyPositions)}
+    embedder = {name for name, value in patcher.object_patches.items() if not isinstance(value, _OURS)}
     return tuple(sorted(found | embedder))

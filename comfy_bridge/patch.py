@@ -19,9 +19,10 @@ from ..hilo_core.presets import Preset
 from .call import Call, flat
 from .families import Family, class_path, find_family, hides_family
 from .features import FEATURES
+from .masked import MaskedAttention
 from .neighbours import also_on, keeps_state, uncompiled
 from .planning import PlanRequest, choose_plan
-from .positions import AnyPositions, TablePositions, stand_in
+from .positions import AnyPositions, stand_in
 from .probe import Form
 from .reasons import DenseRun
 from .run import Run
@@ -61,7 +62,10 @@ def patch_model(model: Any, patch: Patch) -> Any:
     family = None if patch.preset.off else _family_of(model)
     if isinstance(family, Family):
         name = _embedder_name(family)
-        patched.add_object_patch(name, stand_in(patched.get_model_object(name)))
+        patched.add_object_patch(name, stand_in(patched.get_model_object(name), family.table))
+        for attention in family.attentions(network_of(patched)):
+            name = f"diffusion_model.{attention}.forward"
+            patched.add_object_patch(name, MaskedAttention(patched.get_model_object(name)))
     if not patch.preset.off or patch.request is not None:
         patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
@@ -81,9 +85,9 @@ def _unpatched(model: Any) -> Any:
     for kind in _WRAPPERS:
         patched.remove_wrappers_with_key(kind, KEY)
     for name, value in list(patched.object_patches.items()):
-        if isinstance(value, AnyPositions):
+        if isinstance(value, AnyPositions | MaskedAttention):
             del patched.object_patches[name]
-            if value.embedder != patched.get_model_object(name):
+            if isinstance(value, AnyPositions) and value.embedder != patched.get_model_object(name):
                 patched.add_object_patch(name, value.embedder)
     return patched
 
@@ -231,7 +235,7 @@ def _make_run(
     embedder = guider.model_patcher.get_model_object(_embedder_name(family))
     return Run(
         family,
-        Form(grid.patch, pads, isinstance(embedder, TablePositions)),
+        Form(grid.patch, pads, embedder.table),
         source,
         plan,
         grid,

@@ -19,8 +19,9 @@ from torch import Tensor
 from .attention import Attention
 from .call import Call, on_grid
 from .features import FEATURES
+from .masked import overriding
 from .neighbours import uncompiled
-from .positions import eagerly, recording
+from .positions import eagerly, recording, rows_of
 from .reasons import DenseRun
 
 ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
@@ -54,7 +55,7 @@ class Form:
 
     patch: int  # latent pixels per token side
     pads: Callable[[int], int]  # pad tokens that the model appends to so many image tokens
-    table: bool  # its positions are a table of the picture's tokens, not ids
+    table: bool  # its positions are a table of the picture's tokens, not ids of any
 
 
 def find_layout(model: Any, form: Form, call: Call) -> Probe:
@@ -100,9 +101,9 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
         return _zeros(q, k, v, heads, kw)
 
     options = {**tiny.options, "optimized_attention_override": look}
-    with recording() as asked, eagerly():
+    with recording() as asked, eagerly(), overriding(look):
         tiny._replace(options=options).execute(model._apply_model)
-    asks = tuple(((TARGET, ids.shape[1]),) if form.table else _grids(ids, sizes, form.pads) for ids in asked)
+    asks = tuple(_rows(p, attentions) if form.table else _grids(p, sizes, form.pads) for p in asked)
     if not any(_sees_target(parts) for parts in asks):
         raise DenseRun(
             "this model asked HiLo-Token for no positions: another node's embedder is in its place, or this ComfyUI "
@@ -213,6 +214,17 @@ def _filled(found: list[tuple[int, int, int]], length: int, pads: Callable[[int]
         parts += [(kind, count)] if count else []
         at = start + count
     return tuple(parts)
+
+
+def _rows(table: Tensor, attentions: list[tuple[Part, ...]]) -> tuple[Part, ...]:
+    """Parts of a table of positions: those of an attention that has so many keys, with text or without."""
+    length = rows_of(table).shape[1]
+    seen = [parts for parts in attentions if _sees_target(parts)]
+    ways = {*seen, *(tuple(part for part in parts if part[0] >= TARGET) for parts in seen)}
+    found = [parts for parts in ways if sum(count for _, count in parts) == length]
+    if len(found) != 1:
+        raise DenseRun("this model's positions cannot be told apart")
+    return found[0]
 
 
 def _grids(ids: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...]:

@@ -13,12 +13,22 @@ from torch import Tensor
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.schedule import step_of
-from .attention import KEEPS, KERNEL, OTHER, OVERRIDE, biased_attention, checked_attention, mask_kept_by
+from .attention import (
+    KEEPS,
+    KERNEL,
+    OTHER,
+    OVERRIDE,
+    biased_attention,
+    checked_attention,
+    host_takes_masks,
+    mask_kept_by,
+)
 from .call import Call, shape_of
 from .codec import Codec
 from .families import Family
 from .features import FEATURES
 from .layout import Layout, make_layout
+from .masked import overriding
 from .neighbours import changes_blocks, foreign, out_of_memory, reset_easycache, uncompiled
 from .positions import eagerly, recording, replaying
 from .probe import Form, find_layout, quiet
@@ -151,11 +161,13 @@ class Run:
 
     def _compressed(self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call, turn: int) -> Tensor:
         codec, options, seen = self.codec(call.x.device), call.options, list[int]()
+        attend = None
         if layout.bias:
-            previous = options.get(OVERRIDE)
+            previous = self._previous(options)
             around = previous is not None and self.overrides[_code(previous)] != KEEPS
             attend = biased_attention(layout.bias_on(call.x.device), previous, around)
-            options = {**options, OVERRIDE: checked_attention(attend, layout.lengths, layout.least, seen)}
+            attend = checked_attention(attend, layout.lengths, layout.least, seen)
+            options = {**options, OVERRIDE: attend}
         strip = Call(
             codec.compress(call, model, turn),
             call.t,
@@ -165,7 +177,7 @@ class Run:
             options,
             {name: self._squeeze_input(name, value, call.x, layout) for name, value in call.kwargs.items()},
         )
-        with replaying(layout.positions) as left:
+        with replaying(layout.positions) as left, overriding(attend):
             out = strip.execute(executor)
         ran = not left and not changes_blocks(model, call.options)
         if layout.bias and ran and sum(keys in layout.bias for keys in seen) < layout.seeing:
@@ -209,9 +221,15 @@ class Run:
         pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
         return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]
 
+    def _previous(self, options: dict[str, Any]) -> Any:
+        """The attention override of another node, where the model uses one."""
+        return None if self.family.attention else options.get(OVERRIDE)
+
     def _refuse_attention(self, layout: Layout, options: dict[str, Any]) -> None:
         """DenseRun where the bias would get lost."""
-        previous = options.get(OVERRIDE)
+        previous = self._previous(options)
+        if layout.bias and self.family.attention and not host_takes_masks():
+            raise DenseRun(FEATURES["foreign_attention"].text)
         if not layout.bias or previous is None:
             return
         if _code(previous) not in self.overrides:

@@ -31,6 +31,7 @@ class Setting:
     size: tuple[int, int] = (8, 10)
     odd: bool = False  # one latent pixel less than `size` in each direction, where the family's patch is 2
     references: tuple[tuple[int, int] | None, ...] = ()  # None: of the target's size
+    method: str = ""  # of placing references, where it is not the model's own
     control: int = 0  # blocks that get ControlNet residuals
     preset: str = "balanced"
     bias: float = 1.0
@@ -117,6 +118,8 @@ def edit_of(setting: Setting) -> Case:
         conds[0] = [text, dict(extras)]
         if setting.references:
             conds[0][1]["reference_latents"] = _references(setting, edit.latent)
+            if method := setting.method or small.method:
+                conds[0][1]["reference_latents_method"] = method
         if setting.control:
             control = Residuals(rows * columns, small.width, setting.control)
             conds[0][1] |= {"control": control, "control_apply_to_uncond": True}

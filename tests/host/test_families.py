@@ -15,7 +15,7 @@ from hilo_token.hilo_core.schedule import Schedule
 from packaging.version import Version
 
 from .cases import case, patcher
-from .models import SMALL, hunyuan_image, wan22
+from .models import SMALL
 
 BALANCED = replace(preset("balanced"), schedule=Schedule())
 ALL = replace(BALANCED, tokens=replace(BALANCED.tokens, dilation=1000.0))
@@ -77,7 +77,7 @@ def test_shape_is_read_from_the_model(small, model):
     family, network = find_family(model.model.diffusion_model), model.model.diffusion_model
     assert family.patch_size(network) == small.patch
     assert family.hidden(network) in (128, 256)
-    assert family.token_pixels(model.model) == (32 if small.build in (hunyuan_image, wan22) else 16)
+    assert family.token_pixels(model.model) == small.pixels
 
 
 def test_unet_is_refused():
