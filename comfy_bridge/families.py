@@ -11,6 +11,9 @@ from typing import Any
 from torch.nn import Module
 
 from ..hilo_core.errors import HiLoError
+from .uncompressed import instead_of_tokens
+
+REPORT = "https://github.com/hilo-token/hilo-token/issues"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Family:
     def token_pixels(self, model: Any) -> int:
         """Pixels of the picture per token side; model: the host's BaseModel."""
         form = model.latent_format
-        known = {128: 16, 64: 32, 48: 16}.get(form.latent_channels, 8)  # FLUX.2, HunyuanImage, Wan 2.2 on old hosts
+        # on old hosts: FLUX.2, HunyuanImage, Wan 2.2, pictures in pixels
+        known = {128: 16, 64: 32, 48: 16, 3: 1}.get(form.latent_channels, 8)
         return int(getattr(form, "spacial_downscale_ratio", known)) * self.patch_size(model.diffusion_model)
 
     def attentions(self, model: Any) -> list[str]:
@@ -184,6 +188,7 @@ FAMILIES: tuple[Family, ...] = (
         "model_dim",
         "Kandinsky 5 Image",
         dense_when="more than one frame",
+        since="0.4.0",
     ),
     Family(
         "OmniGen2",
@@ -281,8 +286,10 @@ def find_family(model: Any) -> Family:
     for family in FAMILIES:
         if family.model_class == path and family.matches(model):
             return family
-    names = ", ".join(family.name for family in FAMILIES)
+    name = path.split(":")[1]
+    if what := instead_of_tokens(path):
+        raise HiLoError(f"{name} is {what}, which has no tokens to drop: remove the HiLo node for this model.")
     raise HiLoError(
-        f"HiLo-Token does not know this model ({path.split(':')[1]}). It works on diffusion transformers: {names}. "
-        "Remove the HiLo node for this model; UNets such as SD 1.5 and SDXL have no tokens to drop."
+        f"HiLo-Token does not know this model ({name}): remove the HiLo node for it, and report its name at {REPORT} if "
+        "it is a diffusion transformer."
     )

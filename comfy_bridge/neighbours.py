@@ -166,7 +166,19 @@ def grid_patch(options: dict[str, Any]) -> str:
     options: transformer_options.
     """
     known = TOKEN_PATCHES | UNET_PATCHES
-    return next((kind for kind, found in options.get("patches", {}).items() if found and kind not in known), "")
+    patches = {kind: [f for f in found if not _of_kv_cache(f)] for kind, found in options.get("patches", {}).items()}
+    return next((kind for kind, found in patches.items() if found and kind not in known), "")
+
+
+def keeps_references(options: dict[str, Any]) -> bool:
+    """Whether keys and values of the references are kept from the first step on (FluxKVCache), so that each step has to
+    see the same tokens of them. options: transformer_options."""
+    return any(_of_kv_cache(f) for f in options.get("patches", {}).get("post_input", ()))
+
+
+def _of_kv_cache(function: Any) -> bool:
+    """Whether a patch is the host's FluxKVCache, which takes the references, the last tokens, away by their number."""
+    return root(function) == "comfy_extras" and _name(function).startswith("FluxKVCache.")
 
 
 def unknown_wrapper(options: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from .call import Call, flat
 from .families import Family, class_path, find_family, hides_family
 from .features import FEATURES
 from .masked import MaskedAttention
-from .neighbours import also_on, keeps_state, uncompiled
+from .neighbours import also_on, keeps_references, keeps_state, uncompiled
 from .planning import PlanRequest, choose_plan
 from .positions import AnyPositions, stand_in
 from .probe import Form
@@ -28,6 +28,7 @@ from .reasons import DenseRun
 from .run import Run
 from .run_report import RunReport, Stopwatch
 from .source import Outside, Source, check_frames, find_outside, find_source
+from .uncompressed import why_dense
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE = "hilo_token_outside"
@@ -93,12 +94,14 @@ def _unpatched(model: Any) -> Any:
 
 
 def _family_of(model: Any) -> Family | str:
-    """The model's family, or, where a class of another node's only hides a known one, why its runs are dense. Else
-    HiLoError."""
+    """The model's family; or why its runs are dense: a class that is not compressed, or one of another node's that only
+    hides a known one. Else HiLoError."""
     network = network_of(model)
     try:
         return find_family(network)
     except HiLoError:
+        if reason := why_dense(class_path(network)):
+            return f"{class_path(network).split(':')[1]} is not compressed: {reason}"
         if hides_family(network) or hides_family(model.model.diffusion_model):
             return FEATURES["class"].text.format(class_path(network).split(":")[1])
         raise
@@ -232,6 +235,7 @@ def _make_run(
     downsampled = (
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
     )
+    whole = keeps_references(guider.model_options.get("transformer_options", {}))
     embedder = guider.model_patcher.get_model_object(_embedder_name(family))
     return Run(
         family,
@@ -244,8 +248,9 @@ def _make_run(
         levels,
         patch.preset.schedule.dense(len(levels) - 1),
         patch.preset.mass_bias,
-        patch.coarse_references,
+        0 if whole else patch.coarse_references,
         Stopwatch(guider.model_patcher.load_device),
+        whole,
         keeps_state(guider.model_options, KEY),
         family.hidden(network),
     )

@@ -20,9 +20,9 @@ from .attention import Attention
 from .call import Call, on_grid
 from .features import FEATURES
 from .masked import overriding
-from .neighbours import uncompiled
+from .neighbours import out_of_memory, uncompiled
 from .positions import eagerly, recording, rows_of
-from .reasons import DenseRun
+from .reasons import FOREIGN_FAILURES, DenseRun
 
 ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
 TARGET, CONST, PAD = -1, -2, -3  # kinds of a part; 0, 1, ...: a reference by its number
@@ -101,8 +101,13 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
         return _zeros(q, k, v, heads, kw)
 
     options = {**tiny.options, "optimized_attention_override": look}
-    with recording() as asked, eagerly(), overriding(look):
-        tiny._replace(options=options).execute(model._apply_model)
+    try:
+        with recording() as asked, eagerly(), overriding(look):
+            tiny._replace(options=options).execute(model._apply_model)
+    except FOREIGN_FAILURES as error:
+        if out_of_memory(error):
+            raise
+        raise DenseRun(f"the model fails on a tiny picture ({type(error).__name__}: {str(error)[:80]})") from error
     asks = tuple(_rows(p, attentions) if form.table else _grids(p, sizes, form.pads) for p in asked)
     if not any(_sees_target(parts) for parts in asks):
         raise DenseRun(

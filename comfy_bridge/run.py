@@ -57,6 +57,7 @@ class Run:
     mass_bias: float
     coarse_references: int  # cell size for references of another size than the target; 0: whole
     watch: Stopwatch
+    whole_references: bool = False  # none may follow the plan
     stateful: str = ""  # what may keep features between steps; then all steps take one set of tokens
     hidden: int = 3072  # width of the transformer, for the predicted gain
     evaluation: int = -1  # of the guider, so far; all its model calls take the same turn
@@ -217,7 +218,7 @@ class Run:
         with recording(len(probe.asks)) as asked, eagerly():
             call._replace(control=None, options=quiet(call.options)).execute(model._apply_model)
         codec, latents = self.codec(call.x.device), call.kwargs.get("ref_latents") or ()
-        source = codec.find_source(latents, call.x)
+        source = None if self.whole_references else codec.find_source(latents, call.x)
         pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
         return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]
 

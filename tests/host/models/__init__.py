@@ -24,7 +24,7 @@ from .newer import (
 )
 from .video import hunyuan, hunyuan_image, wan, wan22
 
-__all__ = ["SMALL", "Small", "flux", "flux_unet", "hunyuan_image", "text", "wan22"]
+__all__ = ["SMALL", "Small", "flux", "flux2", "flux_unet", "hunyuan_image", "radiance", "text", "wan22"]
 
 _ALWAYS = (
     Small("FLUX.1", flux, 16, text, references=True, control=True),
@@ -42,7 +42,7 @@ _ALWAYS = (
     Small("SD3", sd35_large, 16, text, control=True),
     Small("Chroma Radiance", radiance, 3, text, pixels=2),
     Small("OmniGen2", omnigen2, 16, masked_text, references=True),
-    Small("Cosmos-Predict2", predict2, 16, text, video=True),
+    Small("Cosmos-Predict2", predict2, 16, text, video=True, even=True),
     Small("Wan VACE", vace, 16, text, video=True, even=True),
 )
 
