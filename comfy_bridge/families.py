@@ -290,6 +290,6 @@ def find_family(model: Any) -> Family:
     if what := instead_of_tokens(path):
         raise HiLoError(f"{name} is {what}, which has no tokens to drop: remove the HiLo node for this model.")
     raise HiLoError(
-        f"HiLo-Token does not know this model ({name}): remove the HiLo node for it, and report its name at {REPORT} if "
-        "it is a diffusion transformer."
+        f"HiLo-Token does not know this model ({name}): remove the HiLo node for it, and report its name at {REPORT} "
+        "if it is a diffusion transformer."
     )

@@ -62,14 +62,20 @@ def presets() -> str:
 
 
 def families() -> str:
-    """Model families."""
+    """Model families, and the hosts on which each was held against the reference."""
     from hilo_token.comfy_bridge.families import FAMILIES
 
+    hosts = result("families")["hosts"]
     rows = []
     for f in FAMILIES:
         compressed = "picture and references" if f.references else "picture"
-        rows.append([f.name, f.checkpoints, compressed, f.dense_when or "-", f.since])
-    return markdown(["family", "checkpoints", "compressed", "runs dense with", "ComfyUI"], rows)
+        run = [
+            name + ("" if h["proof"] == "whole host" else " (class alone)")
+            for name, h in hosts.items()
+            if f.name in h["families"]
+        ]
+        rows.append([f.name, f.checkpoints, compressed, f.dense_when or "-", f.since, ", ".join(run) or "not run"])
+    return markdown(["family", "checkpoints", "compressed", "runs dense with", "since ComfyUI", "proved on"], rows)
 
 
 def bench() -> str:
