@@ -31,6 +31,7 @@ class Family:
         False  # the embedder gives a table of the picture's tokens, whatever it is asked; else it is given ids
     )
     references: bool = False  # takes reference latents as more image tokens
+    prefix: bool = False  # what it computes of references in the first step serves the others, so they stay whole
     dense_when: str = ""  # what makes a run dense, for the README
     since: str = "0.3.75"  # host version
     matches: Callable[[Any], bool] = lambda model: True  # further fields that must hold
@@ -95,6 +96,17 @@ FAMILIES: tuple[Family, ...] = (
         "inner_dim",
         "Qwen-Image, Qwen-Image-Edit, 2509, 2511",
         references=True,
+    ),
+    Family(
+        "Qwen-Image 2.1",
+        "comfy.ldm.qwen_image21.model:QwenImage21Transformer2DModel",
+        "pe_embedder",
+        "inner_dim",
+        "Qwen-Image 2.1, Turbo",
+        patch=1,
+        references=True,
+        prefix=True,
+        since="0.37.0",
     ),
     Family(
         "Lumina 2 / Z-Image",

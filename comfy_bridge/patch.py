@@ -235,7 +235,7 @@ def _make_run(
     downsampled = (
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
     )
-    whole = keeps_references(guider.model_options.get("transformer_options", {}))
+    whole = family.prefix or keeps_references(guider.model_options.get("transformer_options", {}))
     embedder = guider.model_patcher.get_model_object(_embedder_name(family))
     return Run(
         family,

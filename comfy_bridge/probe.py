@@ -43,7 +43,8 @@ class Probe:
 
 def quiet(options: dict[str, Any]) -> dict[str, Any]:
     """transformer_options without what other nodes, and this one, do within a model call."""
-    return {key: value for key, value in options.items() if key not in _CARRIED and not key.startswith("hilo_token")}
+    kept = {key: value for key, value in options.items() if key not in _CARRIED and not key.startswith("hilo_token")}
+    return {**kept, "qwen_image21_cache": {"device": "off"}}  # nothing of a trial is kept for the steps that follow
 
 
 _found: WeakKeyDictionary[Any, dict[Any, Probe]] = WeakKeyDictionary()

@@ -27,7 +27,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "bias": (1.0, 0.75),
 }
 NAMES = {small.build.__name__: small for small in SMALL}
-THOROUGH = {"flux", "qwen", "z_image", "sd3", "boogu", "joy"}  # each lays out its tokens in a way of its own
+THOROUGH = {"flux", "qwen", "z_image", "sd3", "boogu", "joy", "qwen21"}  # each lays out its tokens in a way of its own
 FEW = {"chroma": 1}  # cases of other models, where not 3
 
 

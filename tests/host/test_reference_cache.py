@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch as patched_attribute
 
+import comfy.supported_models
+import pytest
 import torch
 from comfy_extras import nodes_flux
 from hilo_token.comfy_bridge.patch import Patch, patch_model
@@ -40,3 +42,28 @@ if hasattr(nodes_flux, "FluxKVCache"):  # hosts from 0.29
         assert "4 compressed steps" in run_log()[-1], run_log()[-1]
         assert torch.isfinite(strip).all() and not torch.equal(strip, wanted)
         assert (False, (24, 32)) in seen and all(size == (24, 32) for _, size in seen)
+
+
+if hasattr(comfy.supported_models, "QwenImage21"):  # hosts from 0.37
+
+    @pytest.mark.parametrize("slots", [(), (3,), (2, 5)])
+    def test_qwen_prefix_cache(run_log, slots):
+        """What Qwen-Image 2.1 keeps of text and references, wherever they lie in the text, is the same for all steps of
+        a strip: with and without it a run is the same."""
+        small = next(s for s in SMALL if s.family == "Qwen-Image 2.1")
+        edit, model = case(small, 24, 32), patcher(small.build())
+        network, references = model.model.diffusion_model, [edit.latent, edit.latent.flip(-1)[..., :20]][: len(slots)]
+        for cond in (*edit.positive, *edit.negative):
+            cond[1] |= {"reference_latents": references, "image_slots": list(slots)} if slots else {}
+
+        def sample(cached: bool, patched: Any) -> torch.Tensor:
+            network.reset_prefix_cache(cached)
+            return edit.sample(patched, steps=4)
+
+        every = Patch(replace(BALANCED, tokens=replace(BALANCED.tokens, dilation=1000.0)), longest=1.0)
+        dense = sample(True, model)
+        assert torch.equal(sample(True, patch_model(model, every)), dense)
+        plain, kept = (sample(cached, patch_model(model, Patch(BALANCED))) for cached in (False, True))
+        assert "4 compressed steps" in run_log()[-1], run_log()[-1]
+        assert (kept - plain).abs().max() < 1e-5 * plain.abs().max() and not torch.equal(plain, dense)
+        assert len(network.prefix_cache.slots) == 1, "a trial on a tiny picture left its keys there"

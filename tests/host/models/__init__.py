@@ -18,6 +18,7 @@ from .newer import (
     mage_flow,
     omnigen2,
     predict2,
+    qwen21,
     radiance,
     vace,
     z_image_pixel,
@@ -49,6 +50,7 @@ _ALWAYS = (
 # the name of the host's configuration, and the model of hosts that have it
 _NEWER = {
     "Krea2": Small("Krea 2", krea2, 16, text, video=True, references=True, method="index"),
+    "QwenImage21": Small("Qwen-Image 2.1", qwen21, 64, text, references=True, patch=1),
     "LongCatImage": Small("FLUX.1", longcat, 16, text, references=True, control=True),
     "ZImagePixelSpace": Small("Z-Image pixel space", z_image_pixel, 3, text, width=256, pixels=2),
     "MageFlow": Small("Mage-Flow", mage_flow, 128, text, references=True, patch=1, control=True),

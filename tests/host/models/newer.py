@@ -92,6 +92,19 @@ def mage_flow() -> Any:
     )
 
 
+def qwen21() -> Any:
+    """Qwen-Image 2.1; references lie among the text, the target last."""
+    return _make(
+        "QwenImage21",
+        image_model="qwen_image21",
+        num_layers=2,
+        attention_head_dim=128,
+        num_attention_heads=1,
+        context_in_dim=48,
+        mlp_ratio=1,
+    )
+
+
 def lens() -> Any:
     """Its text has the features of several layers of an encoder side by side."""
     return _make(
