@@ -25,7 +25,7 @@ demo: setup
 
 test: setup lint
 	@$(VENV) -m pytest tests/core --cov --cov-report=term
-	@$(VENV) -m pytest --ignore=tests/core
+	@$(VENV) -m pytest -n logical --dist loadfile --ignore=tests/core
 
 test-host:
 	@test -d "$(DIR)/comfy" || { echo "make test-host DIR=path/to/ComfyUI: no ComfyUI in '$(DIR)'"; exit 1; }
