@@ -31,11 +31,12 @@ from .probe import Form
 from .reasons import DenseRun
 from .run import Run
 from .run_report import RunReport, Stopwatch
-from .source import Outside, Source, check_frames, find_outside, find_source
+from .source import Outside, Source, check_frames, find_outside, find_source, mask_on_latent
 from .uncompressed import why_dense
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE = "hilo_token_outside"
+NO_MASK = "no mask: connect one to HiLo Model Patch, or to the latent (Set Latent Noise Mask)"
 _WRAPPERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL)
 _PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
@@ -49,6 +50,7 @@ class Patch:
     request: PlanRequest | None = None
     on_report: Callable[[RunReport], None] = lambda report: None
     coarse_references: int = 0  # cell size for references of another size than the target; 0: whole
+    mask: Tensor | None = None  # (B, h, w) in pixels, what is to change; counts where the latent has no noise mask
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
 
 
@@ -60,7 +62,7 @@ def network_of(model: Any) -> Any:
 def patch_model(model: Any, patch: Patch) -> Any:
     """A clone of a ModelPatcher that samples with compressed tokens. A patch that is already there is replaced.
 
-    With a preset that is off the clone is exactly the model, but a plan still protects the picture outside its edit.
+    With a preset that is off the clone is exactly the model, but a plan or a mask still protects what lies outside it.
     Raises HiLoError when the model is of no known family.
     """
     patched = _unpatched(model)
@@ -71,7 +73,7 @@ def patch_model(model: Any, patch: Patch) -> Any:
         for attention in family.attentions(network_of(patched)):
             name = f"diffusion_model.{attention}.forward"
             patched.add_object_patch(name, MaskedAttention(patched.get_model_object(name)))
-    if not patch.preset.off or patch.request is not None:
+    if not patch.preset.off or patch.request is not None or patch.mask is not None:
         patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
         patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
@@ -128,10 +130,11 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         try:
             check_frames(latent)
             source, mask = _source(guider, noise, latent, denoise_mask)
-            outside = find_outside(source, patch.request.edit if patch.request else None, mask is not None)
+            drawn = None if mask is not None else mask_on_latent(patch.mask, latent.shape)
+            outside = find_outside(source, patch.request.edit if patch.request else None, drawn, mask is not None)
             if patch.preset.off:
                 raise DenseRun("the preset is 'off'")
-            run = _make_run(guider, patch, family, source, mask, noise, sigmas)
+            run = _make_run(guider, patch, family, source, drawn if mask is None else mask, noise, sigmas)
         except DenseRun as refusal:
             reason = str(refusal)
         options = guider.model_options.setdefault("transformer_options", {})
@@ -217,9 +220,7 @@ def _make_run(
     if not isinstance(family, Family):
         raise DenseRun(str(family))
     if mask is None and patch.request is None:
-        raise DenseRun(
-            "no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLo Token Select"
-        )
+        raise DenseRun("the mask is empty, nothing is painted" if patch.mask is not None else NO_MASK)
     if not torch.count_nonzero(noise):
         raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
     if source is None:
