@@ -41,6 +41,8 @@ from .refuse import refuse
 from .run_report import Stopwatch
 from .source import Source
 
+SCALED = "the encoder scaled the picture by a few pixels, so what it shows lies that much beside the original"
+
 
 @dataclass
 class Run:
@@ -223,6 +225,8 @@ class Run:
             call._replace(control=None, options=quiet(call.options)).execute(model._apply_model)
         codec, latents = self.codec(call.x.device), call.kwargs.get("ref_latents") or ()
         source = None if self.whole_references else codec.find_source(latents, call.x)
+        if source is not None and latents[source].shape[-2:] != call.x.shape[-2:] and SCALED not in self.note:
+            self.note = f"{self.note}; {SCALED}" if self.note else SCALED
         pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
         return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]
 

@@ -58,7 +58,7 @@ def test_mask_alone_is_enough(model, run_log, empty):
 
 def test_tokens_are_those_of_a_noise_mask(model, run_log):
     """The same mask on the latent chooses the same tokens, and counts where both are given."""
-    edit, picture = reference_edit(empty=False)
+    edit, _ = reference_edit(empty=False)
     edit.sample(patch_model(model, Patch(BALANCED, mask=painted())))
     edit.mask = painted()[:, None, ::8, ::8]
     edit.sample(patch_model(model, Patch(BALANCED)))

@@ -120,6 +120,20 @@ def test_ways_to_place_references(method):
     assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
 
 
+@pytest.mark.parametrize("size", [(12, 17), (13, 16), (11, 15)])
+def test_source_that_its_encoder_scaled(size, run_log):
+    """Qwen-Image-Edit's encoder scales the picture by a few pixels; its tokens still follow the plan, by place."""
+    result = compare(NAMES["qwen"], size=(12, 16), references=(size, (6, 7)), scaled=True, text=(23, 23))
+    assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
+    assert result.kept[1] < 0.8 * result.totals[1] and result.kept[2] == result.totals[2]
+    assert "scaled the picture by a few pixels" in run_log()[-1]
+
+
+def test_another_picture_of_almost_its_size_stays_whole():
+    result = compare(NAMES["qwen"], size=(12, 16), references=((12, 17),), text=(23, 23))
+    assert not result.faults() and result.kept[1] == result.totals[1]
+
+
 def test_ten_references():
     """As many as FLUX.2 takes."""
     result = compare(NAMES["flux2"], references=(None, *[(4, 5 + i) for i in range(9)]), text=(7, 7))
