@@ -21,7 +21,8 @@ from ..hilo_core.errors import HiLoError
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.presets import Preset
 from .call import Call, flat
-from .families import Family, class_path, find_family, hides_family
+from .families import class_path, find_family, hides_family
+from .family import Family
 from .features import FEATURES
 from .masked import MaskedAttention
 from .neighbours import also_on, keeps_references, keeps_state, uncompiled

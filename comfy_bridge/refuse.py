@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..hilo_core.grid import TokenGrid
 from .call import Call, flat, on_grid
-from .families import Family
+from .family import Family
 from .features import FEATURES
 from .neighbours import grid_patch, made_for_grid, replaced_code, unknown_wrapper
 from .reasons import DenseRun

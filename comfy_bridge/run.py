@@ -29,7 +29,7 @@ from .attention import (
 )
 from .call import Call, shape_of
 from .codec import Codec
-from .families import Family
+from .family import Family
 from .features import FEATURES
 from .layout import Layout, make_layout
 from .masked import overriding

@@ -54,6 +54,13 @@ NO_TOKENS: dict[str, str] = {
     "sam3.detector:SAM3Model": "a model that looks at pictures",
 }
 
+# checkpoints for which ComfyUI has a class that was not at hand -> what is known of it
+NOT_TRIED: dict[str, str] = {
+    "FLUX.3 klein": "needs ComfyUI 0.41, whose source was not at hand",
+    "MOSS-Image, Ming-Image, Fibo2": "need ComfyUI 0.37 to 0.43, whose source was not at hand",
+    "Kandinsky 6, SenseNova U1.5": "in newer hosts than 0.33, not read",
+}
+
 
 def why_dense(path: str) -> str:
     """Why runs of a class, module:class, are dense; '' if it is not known to take pictures as tokens."""

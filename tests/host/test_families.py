@@ -16,6 +16,8 @@ from hilo_token.hilo_core.schedule import Schedule
 from packaging.version import Version
 
 from lab.checks.classes import classes, verdicts
+from lab.checks.families import TOLERANCE
+from lab.tables import result
 from tools import host
 
 from .cases import case, patcher
@@ -75,6 +77,19 @@ def test_every_row_is_tested():
     """But for the rows of newer hosts."""
     here = Version(comfyui_version.__version__)
     assert {f.name for f in FAMILIES if Version(f.since) <= here} == {s.family for s in SMALL}
+
+
+def test_every_row_is_proved():
+    """On the hosts that have it, and that were at hand; `python -m lab.checks.families` stores it."""
+    hosts = result("families")["hosts"]
+    for family in FAMILIES:
+        found = [h["families"][family.name] for h in hosts.values() if family.name in h["families"]]
+        assert found and all(row["cases"] and row["difference"] <= TOLERANCE for row in found), family.name
+    here = {small.family: set() for small in SMALL}
+    for small in SMALL:
+        here[small.family].add(small.build.__name__)
+    stored = hosts.get(comfyui_version.__version__, {"families": {}})["families"]
+    assert all(here[name] == set(row["models"]) for name, row in stored.items()), "run it again on this host"
 
 
 def test_shape_is_read_from_the_model(small, model):
