@@ -17,7 +17,7 @@ from ..hilo_core.plan import TokenPlan
 from ..hilo_core.strip import gather
 from .attention import Attention
 from .positions import rows_of
-from .probe import CONST, PAD, TARGET, Part, Probe
+from .probe import ASKED_NOTHING, CONST, PAD, TARGET, Part, Probe
 from .reasons import DenseRun
 
 
@@ -112,6 +112,8 @@ def make_layout(
     cells. DenseRun where the dense model did not ask as the tiny one did, or two kinds of attention cannot be told
     apart by length.
     """
+    if not asked:
+        raise DenseRun(ASKED_NOTHING)
     if len(asked) != len(probe.asks):
         raise DenseRun("the model asked for other positions than on a tiny picture")
     answers = tuple(_answer(ids, parts, pictures) for ids, parts in zip(asked, probe.asks, strict=True))

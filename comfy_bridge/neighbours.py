@@ -131,7 +131,10 @@ def uncompiled(network: Any) -> Any:
 def replaced_code(network: Any) -> str:
     """What of a diffusion model is not its own class's code, at this moment; or ''."""
     for name, value in vars(network).items():
-        if callable(value) and callable(getattr(type(network), name, None)) and not isinstance(value, _OURS):
+        own = getattr(type(network), name, None)
+        if getattr(value, "__func__", value) is own:
+            continue  # a method of its own, which the host put back
+        if callable(value) and callable(own) and not isinstance(value, _OURS):
             return f"'{name}' of the model was replaced"
     for name, child in network.named_children():
         if not isinstance(child, torch.nn.ModuleList):

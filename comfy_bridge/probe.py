@@ -27,6 +27,11 @@ from .reasons import FOREIGN_FAILURES, DenseRun
 ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
 TARGET, CONST, PAD = -1, -2, -3  # kinds of a part; 0, 1, ...: a reference by its number
 
+ASKED_NOTHING = (
+    "this model asked HiLo-Token for no positions: it is a second model that needs a HiLo Model Patch of its own, or "
+    "another node's embedder is in its place, or this ComfyUI version is not supported"
+)
+
 Part = tuple[int, int]  # (kind, length in the tiny picture)
 _CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", "optimized_attention_override")
 
@@ -111,10 +116,7 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
         raise DenseRun(f"the model fails on a tiny picture ({type(error).__name__}: {str(error)[:80]})") from error
     asks = tuple(_rows(p, attentions) if form.table else _grids(p, sizes, form.pads) for p in asked)
     if not any(_sees_target(parts) for parts in asks):
-        raise DenseRun(
-            "this model asked HiLo-Token for no positions: another node's embedder is in its place, or this ComfyUI "
-            "version is not supported"
-        )
+        raise DenseRun(ASKED_NOTHING)
     if not first:
         raise DenseRun(FEATURES["foreign_attention"].text)
     return Probe(asks, frozenset(attentions), first[0], sum(map(_sees_target, attentions)))
