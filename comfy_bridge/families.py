@@ -74,6 +74,7 @@ FAMILIES: tuple[Family, ...] = (
         "cropped_pos_embed",
         "hidden_size",
         "Stable Diffusion 3, 3.5 Medium, 3.5 Large",
+        table=True,
     ),
     Family(
         "HiDream",

@@ -16,7 +16,7 @@ from ..hilo_core.bias import key_bias
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.strip import gather
 from .attention import Attention
-from .positions import rows_of
+from .positions import has_batch, rows_of
 from .probe import ASKED_NOTHING, CONST, PAD, TARGET, Part, Probe
 from .reasons import DenseRun
 
@@ -148,4 +148,4 @@ def _answer(ids: Tensor, parts: tuple[Part, ...], pictures: Pictures) -> Tensor:
         else:
             pieces.append(pictures.of(part[0]).gather(piece))
     out: Tensor = torch.cat(pieces, dim=1).unflatten(2, tail)
-    return out if rows_of(ids) is ids else out[0]
+    return out if has_batch(ids) else out[0]

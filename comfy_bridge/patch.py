@@ -242,10 +242,9 @@ def _make_run(
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
     )
     whole = family.prefix or keeps_references(guider.model_options.get("transformer_options", {}))
-    embedder = guider.model_patcher.get_model_object(_embedder_name(family))
     return Run(
         family,
-        Form(grid.patch, pads, embedder.table),
+        Form(grid.patch, pads, family.table),
         source,
         plan,
         grid,

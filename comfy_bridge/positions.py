@@ -61,9 +61,14 @@ def _of_table(embedder: Any, args: Any, kwargs: Any) -> Any:
     return table
 
 
+def has_batch(positions: Tensor) -> bool:
+    """Whether tokens are second in what was recorded: ids (B, L, axes), or a table (1, N, ...); first in (N, ...)."""
+    return positions.ndim == 3 or (positions.ndim > 3 and positions.shape[0] == 1)
+
+
 def rows_of(positions: Tensor) -> Tensor:
-    """What was recorded, with tokens second: ids (1, L, axes), or a table (1, N, ...) or (N, ...) as it is made."""
-    return positions if positions.ndim > 2 and positions.shape[0] == 1 else positions[None]
+    """What was recorded for one picture, (1, L, ...)."""
+    return positions[:1] if has_batch(positions) else positions[None]
 
 
 class Positions(torch.nn.Module):
@@ -105,8 +110,6 @@ class TablePositions:
 
     Not a module: the host's class has a method of that name, and a module would hide behind it.
     """
-
-    table = True
 
     def __init__(self, embedder: Any) -> None:
         self.embedder = embedder
