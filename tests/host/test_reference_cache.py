@@ -67,3 +67,16 @@ if hasattr(comfy.supported_models, "QwenImage21"):  # hosts from 0.37
         assert "4 compressed steps" in run_log()[-1], run_log()[-1]
         assert (kept - plain).abs().max() < 1e-5 * plain.abs().max() and not torch.equal(plain, dense)
         assert len(network.prefix_cache.slots) == 1, "a trial on a tiny picture left its keys there"
+
+
+if hasattr(comfy.supported_models, "Krea2"):  # hosts from 0.26
+
+    def test_references_that_a_model_ignores(run_log):
+        """Without a method Krea 2 sees no reference: a strip then is as if none were there."""
+        small = next(s for s in SMALL if s.family == "Krea 2")
+        model, edit, plain = patcher(small.build()), case(small, 24, 32), case(small, 24, 32)
+        for cond in (*edit.positive, *edit.negative):
+            cond[1]["reference_latents"] = [edit.latent, edit.latent.flip(-1)]
+        out = edit.sample(patch_model(model, Patch(BALANCED)))
+        assert "4 compressed steps" in run_log()[-1], run_log()[-1]
+        assert torch.equal(out, plain.sample(patch_model(model, Patch(BALANCED))))
