@@ -2,7 +2,7 @@
 
 Read in this order:
 
-`families`   which models are known: one table row each
+`families`   which models are known: one table row each; `family` says what a row holds, `uncompressed` which are not
 `patch`      puts HiLo-Token on a model through the host's own ModelPatcher
 `source`     the clean picture of a run, and what of it must not change
 `planning`   the plan of a run
@@ -11,6 +11,7 @@ Read in this order:
 `probe`      how a model lays out its tokens, found by trying it on a tiny picture
 `layout`     positions and attention bias of a strip in the model's sequences
 `positions`  stands in for the model's position embedder: records what it is asked, answers for the strip
+`masked`     the bias into attention modules that take a mask and no override
 `attention`  the bias into the model's attention, whichever kernel runs it
 `refuse`     what a model call must not have
 `neighbours` what other nodes do within a model call, found out by looking

@@ -108,7 +108,7 @@ def biased_attention(bias: dict[int, Tensor], previous: Override | None, around:
         over = bias.get(k.shape[2] if kw.get("skip_reshape") else k.shape[1])
         if over is not None:
             mask = add_bias(mask, over, q.dtype)
-            if _plain(function) not in honest:
+            if _plain(function) not in honest and not getattr(function, "takes_mask", False):
                 function = pytorch
         if previous is not None and (over is None or not around):
             return previous(function, q, k, v, heads, mask, *args, **kw)
@@ -150,6 +150,13 @@ def _honest() -> set[Override]:
     if getattr(host, "SAGE_ATTENTION_SUPPORTS_MASK", False):
         names.append("sage")
     return {_plain(getattr(host, f"attention_{name}", host.attention_pytorch)) for name in names}
+
+
+def host_takes_masks() -> bool:
+    """Whether the attention that the host uses everywhere honours a mask."""
+    from comfy.ldm.modules import attention as host
+
+    return _plain(host.optimized_attention) in _honest()
 
 
 def _plain(function: Any) -> Override:

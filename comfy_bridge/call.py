@@ -38,8 +38,9 @@ def unflat(latent: Tensor, like: Tensor) -> Tensor:
 
 
 def on_grid(value: Any, x: Tensor) -> bool:
-    """Whether a conditioning value lies on the pixel grid of the latent."""
-    return isinstance(value, Tensor) and value.ndim == x.ndim and value.shape[2:] == x.shape[2:]
+    """Whether a conditioning value, or each of several side by side in it, lies on the pixel grid of the latent."""
+    axes = x.ndim - 2
+    return isinstance(value, Tensor) and value.ndim >= x.ndim and value.shape[-axes:] == x.shape[2:]
 
 
 def shape_of(value: Any) -> Any:

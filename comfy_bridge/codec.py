@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..hilo_core.follow import follow
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.plan import EDIT, TokenPlan
 from ..hilo_core.strip import StripMap, average_tokens, gather
@@ -21,6 +23,8 @@ from .memo import Memo
 from .source import Source, repeat
 
 _SAME = 0.05  # difference of two encodings of one picture, in standard deviations of its latent
+_SCALED = 0.1  # an encoder scales a side by less
+_ALIKE = 0.5  # correlation of latents of one picture at two such sizes; measured 0.67 to 0.99, of two pictures to 0.3
 
 
 def _make_maps(plan: TokenPlan, grid: TokenGrid, device: torch.device, known: Tensor) -> list[StripMap]:
@@ -55,6 +59,7 @@ class Codec:
         self.offsets = [m.offset(latent, self.averages) for m in self.maps]
         self._coarse_maps: dict[TokenGrid, StripMap] = {}
         self._sent: list[tuple[Tensor, Tensor]] = []  # what came from elsewhere, and its copy here
+        self._followed_maps: dict[TokenGrid, list[StripMap]] = {}
 
     def compress(self, call: Call, model: Any, turn: int) -> Tensor:
         """The strip of a call's latent; averages are noised to the call's level as the model noises what is known."""
@@ -73,7 +78,8 @@ class Codec:
         if not on_grid(value, x):
             return value
         value = self._here(value, x.device)  # the host moves it there only within the model
-        return unflat(self.maps[turn].compress(flat(value)), value)
+        one = value.flatten(0, value.ndim - x.ndim)
+        return unflat(self.maps[turn].compress(flat(one)), one).unflatten(0, value.shape[: value.ndim - x.ndim + 1])
 
     def _here(self, value: Tensor, device: torch.device) -> Tensor:
         """A value on the device where the model computes. Conditionings are the same in each step and often on the CPU;
@@ -89,7 +95,7 @@ class Codec:
     def level_mask(self, mask: Any, x: Tensor) -> Any:
         """The denoise mask as some models read it, for the level of noise of the whole picture: its mean, as one pixel,
         whose mean is itself to the bit."""
-        return mask.to(x.device).mean(dim=(-2, -1), keepdim=True) if on_grid(mask, x) else mask
+        return mask.to(x.device).mean(dim=(1, -2, -1), keepdim=True) if on_grid(mask, x) else mask
 
     def references(self, latents: Any, x: Tensor, turn: int, source: int | None) -> list[Tensor]:
         """Reference latents as the strip's call takes them. source: number of the one that follows the plan."""
@@ -107,9 +113,12 @@ class Codec:
         return Pictures(Segment(self.plans[turn].total, self.plans[turn]), tuple(references), pads)
 
     def _reference_map(self, latent: Tensor, source: bool, x: Tensor, turn: int) -> StripMap | None:
-        """None: whole. Others than the source are whole, or, of another size than the target, coarse cells."""
-        if source:
+        """None: whole. The source follows the plan; others are whole, or, of another size than the target, coarse
+        cells."""
+        if source and on_grid(latent, x):
             return self.maps[turn]
+        if source:
+            return self._followed(latent, x.device, turn)
         if self.coarse <= 1 or on_grid(latent, x):
             return None
         grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.grid.patch)
@@ -117,6 +126,16 @@ class Codec:
             plan = TokenPlan.of_cells(grid.height, grid.width, self.coarse)
             self._coarse_maps[grid] = StripMap(grid, plan, x.device)
         return self._coarse_maps[grid]
+
+    def _followed(self, latent: Tensor, device: torch.device, turn: int) -> StripMap | None:
+        """Of the source where its encoder scaled it by a few pixels; None: whole."""
+        grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.grid.patch)
+        if grid not in self._followed_maps:
+            plan = follow(self.plans[0], grid.height, grid.width)
+            turns = (plan, *plan.later_turns) if plan else ()
+            self._followed_maps[grid] = [StripMap(grid, turn, device) for turn in turns]
+        maps = self._followed_maps[grid]
+        return maps[turn] if maps else None
 
     def find_source(self, latents: Any, x: Tensor) -> int | None:
         """Which reference is the picture that is edited: the one that equals it outside the edit; where that came from
@@ -130,7 +149,16 @@ class Codec:
             given = flat(latents[i].to(x.device))[..., outside].float()
             if (given - repeat(want, given)).abs().median() <= _SAME * want.std():
                 return i
-        return None
+        return next((i for i, z in enumerate(latents) if self._scaled(z, x, want, outside)), None)
+
+    def _scaled(self, latent: Tensor, x: Tensor, want: Tensor, outside: Tensor) -> bool:
+        """Whether a reference is the picture scaled by a few pixels: it looks like it outside the edit."""
+        sides = zip(latent.shape[-2:], x.shape[-2:], strict=True)
+        if on_grid(latent, x) or latent.shape[1] != x.shape[1] or any(abs(a / b - 1) > _SCALED for a, b in sides):
+            return False
+        given = F.interpolate(flat(latent.to(x.device)).float(), size=x.shape[-2:], mode="bilinear")[..., outside]
+        a, b = (z[:1] - z[:1].mean(-1, keepdim=True) for z in (given, want))
+        return bool((a * b).sum() > _ALIKE * a.norm() * b.norm())
 
     def control(self, control: Any, turn: int) -> Any:
         """ControlNet residuals (B, N, D) of each block, for the tokens of the strip."""

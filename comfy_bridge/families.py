@@ -6,49 +6,15 @@ A row says what cannot be found out by trying the model. HiLoError for a model o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 from torch.nn import Module
 
 from ..hilo_core.errors import HiLoError
+from .family import Family
+from .uncompressed import instead_of_tokens
 
-
-@dataclass(frozen=True)
-class Family:
-    """How one model class lays out its tokens."""
-
-    name: str
-    model_class: str  # module:class of the diffusion model, as the host defines it
-    embedder: str  # attribute that turns positions into RoPE tables, or into a position table
-    width: str  # attribute with the transformer's width, for the cost model
-    checkpoints: str  # known to be of this family
-    patch: str = "patch_size"  # attribute with the latent pixels per token side
-    references: bool = False  # takes reference latents as more image tokens
-    dense_when: str = ""  # what makes a run dense, for the README
-    since: str = "0.3.75"  # host version
-    matches: Callable[[Any], bool] = lambda model: True  # further fields that must hold
-
-    def patch_size(self, model: Any) -> int:
-        """Latent pixels per token side."""
-        size = attrgetter(self.patch)(model)
-        return int(size if isinstance(size, int) else size[-1])
-
-    def token_pixels(self, model: Any) -> int:
-        """Pixels of the picture per token side; model: the host's BaseModel."""
-        form = model.latent_format
-        known = {128: 16, 64: 32, 48: 16}.get(form.latent_channels, 8)  # FLUX.2, HunyuanImage, Wan 2.2 on old hosts
-        return int(getattr(form, "spacial_downscale_ratio", known)) * self.patch_size(model.diffusion_model)
-
-    def padding(self, model: Any) -> Callable[[int], int]:
-        """How many pad tokens the model appends to a number of image tokens."""
-        multiple = getattr(model, "pad_tokens_multiple", None)
-        return lambda tokens: -tokens % multiple if multiple else 0
-
-    def hidden(self, model: Any) -> int:
-        """Width of the transformer."""
-        return int(attrgetter(self.width)(model))
+REPORT = "https://github.com/hilo-token/hilo-token/issues"
 
 
 def _axes(count: int) -> Callable[[Any], bool]:
@@ -84,6 +50,17 @@ FAMILIES: tuple[Family, ...] = (
         references=True,
     ),
     Family(
+        "Qwen-Image 2.1",
+        "comfy.ldm.qwen_image21.model:QwenImage21Transformer2DModel",
+        "pe_embedder",
+        "inner_dim",
+        "Qwen-Image 2.1, Turbo",
+        patch=1,
+        references=True,
+        prefix=True,
+        since="0.37.0",
+    ),
+    Family(
         "Lumina 2 / Z-Image",
         "comfy.ldm.lumina.model:NextDiT",
         "rope_embedder",
@@ -97,6 +74,7 @@ FAMILIES: tuple[Family, ...] = (
         "cropped_pos_embed",
         "hidden_size",
         "Stable Diffusion 3, 3.5 Medium, 3.5 Large",
+        table=True,
     ),
     Family(
         "HiDream",
@@ -129,8 +107,127 @@ FAMILIES: tuple[Family, ...] = (
         "first.out_features",
         "Krea 2 Raw, Turbo",
         patch="patch",
-        dense_when="reference latents",
+        references=True,
         since="0.29.0",
+    ),
+    Family(
+        "Z-Image pixel space",
+        "comfy.ldm.lumina.model:NextDiTPixelSpace",
+        "rope_embedder",
+        "dim",
+        "Z-Image in pixel space",
+        dense_when="reference latents",
+        since="0.16.0",
+    ),
+    Family(
+        "Chroma Radiance",
+        "comfy.ldm.chroma_radiance.model:ChromaRadiance",
+        "pe_embedder",
+        "hidden_size",
+        "Chroma1 Radiance with a linear head",
+        dense_when="a convolution as its head",
+        matches=lambda model: model.params.nerf_final_head_type == "linear",
+    ),
+    Family(
+        "Mage-Flow",
+        "comfy.ldm.mage_flow.model:MageFlowTransformer2DModel",
+        "pe_embedder",
+        "inner_dim",
+        "Mage-Flow, Mage-Flow Edit",
+        references=True,
+        since="0.29.0",
+    ),
+    Family(
+        "Lens",
+        "comfy.ldm.lens.model:LensTransformer2DModel",
+        "pos_embed",
+        "inner_dim",
+        "Lens, Lens Turbo",
+        patch=1,
+        since="0.23.0",
+    ),
+    Family(
+        "Kandinsky 5",
+        "comfy.ldm.kandinsky5.model:Kandinsky5",
+        "rope_embedder_3d",
+        "model_dim",
+        "Kandinsky 5 Image",
+        dense_when="more than one frame",
+        since="0.4.0",
+    ),
+    Family(
+        "OmniGen2",
+        "comfy.ldm.omnigen.omnigen2:OmniGen2Transformer2DModel",
+        "rope_embedder.rope_embedder",
+        "hidden_size",
+        "OmniGen2",
+        references=True,
+    ),
+    Family(
+        "Boogu",
+        "comfy.ldm.boogu.model:BooguTransformer2DModel",
+        "rope_embedder.rope_embedder",
+        "hidden_size",
+        "Boogu-Image, Boogu-Image Edit",
+        references=True,
+        since="0.26.0",
+    ),
+    Family(
+        "Anima",
+        "comfy.ldm.anima.model:Anima",
+        "pos_embedder",
+        "model_channels",
+        "Anima",
+        patch="patch_spatial",
+        table=True,
+        since="0.11.0",
+    ),
+    Family(
+        "Cosmos-Predict2",
+        "comfy.ldm.cosmos.predict2:MiniTrainDIT",
+        "pos_embedder",
+        "model_channels",
+        "Cosmos-Predict2 text-to-image",
+        patch="patch_spatial",
+        table=True,
+        dense_when="more than one frame",
+    ),
+    Family(
+        "JoyImage",
+        "comfy.ldm.joyimage.model:JoyImageTransformer3DModel",
+        "get_rotary_pos_embed_for_components",
+        "img_in.out_channels",
+        "JoyImage, JoyImage Edit",
+        table=True,
+        references=True,
+        since="0.29.0",
+    ),
+    Family(
+        "Ideogram 4",
+        "comfy.ldm.ideogram4.model:Ideogram4Transformer2DModel",
+        "_image_position_ids",
+        "input_proj.out_features",
+        "Ideogram 4",
+        patch=1,
+        table=True,
+        since="0.24.0",
+    ),
+    Family(
+        "ERNIE-Image",
+        "comfy.ldm.ernie.model:ErnieImageModel",
+        "pos_embed",
+        "hidden_size",
+        "ERNIE-Image, Turbo",
+        attention="layers.*.self_attention",
+        since="0.19.0",
+    ),
+    Family(
+        "Wan VACE",
+        "comfy.ldm.wan.model:VaceWanModel",
+        "rope_embedder",
+        "dim",
+        "Wan 2.1 VACE at one frame",
+        dense_when="more than one frame; reference latents",
     ),
 )
 
@@ -154,8 +251,10 @@ def find_family(model: Any) -> Family:
     for family in FAMILIES:
         if family.model_class == path and family.matches(model):
             return family
-    names = ", ".join(family.name for family in FAMILIES)
+    name = path.split(":")[1]
+    if what := instead_of_tokens(path):
+        raise HiLoError(f"{name} is {what}, which has no tokens to drop: remove the HiLo node for this model.")
     raise HiLoError(
-        f"HiLo-Token does not know this model ({path.split(':')[1]}). It works on diffusion transformers: {names}. "
-        "Remove the HiLo node for this model; UNets such as SD 1.5 and SDXL have no tokens to drop."
+        f"HiLo-Token does not know this model ({name}): remove the HiLo node for it, and report its name at {REPORT} "
+        "if it is a diffusion transformer."
     )

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .attention import OVERRIDE
 from .call import Call
+from .masked import MaskedAttention
 from .neighbours import changes_blocks, root
 from .positions import AnyPositions, Positions
 from .weights import PLAIN, Known, modules_of, parts
@@ -55,6 +56,8 @@ def refuse_run(model: Any, options: dict[str, Any]) -> None:
     kinds = dict[type, bool]()  # whether modules of a class are known
     for module in modules_of(model):
         own, kind = vars(module), type(module)
+        if isinstance(own.get("forward"), MaskedAttention):
+            raise Eager("this model's attention gets its mask through a stand-in")
         if "forward" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]:
             raise Eager(f"another node has put code into the model ({kind.__name__})")
         if kind not in kinds:

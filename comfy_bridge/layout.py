@@ -16,7 +16,8 @@ from ..hilo_core.bias import key_bias
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.strip import gather
 from .attention import Attention
-from .probe import CONST, PAD, TARGET, Part, Probe
+from .positions import has_batch, rows_of
+from .probe import ASKED_NOTHING, CONST, PAD, TARGET, Part, Probe
 from .reasons import DenseRun
 
 
@@ -31,6 +32,11 @@ class Segment:
     def count(self) -> int:
         """Tokens in the strip."""
         return self.plan.count if self.plan else self.total
+
+    @property
+    def averages(self) -> bool:
+        """Whether it has tokens that are averages of others."""
+        return bool(self.plan and self.plan.cells)
 
     def gather(self, tokens: Tensor) -> Tensor:
         """(B, total, D) -> (B, count, D)."""
@@ -102,9 +108,12 @@ def make_layout(
 ) -> Layout:
     """Gather the strip's positions from the dense ones and lay the bias over the same sequences.
 
-    asked: what the dense model asked its embedder for, (B or 1, L, axes) each. strength: of the bias of cells. DenseRun
-    where the dense model did not ask as the tiny one did, or two kinds of attention cannot be told apart by length.
+    asked: what the dense model asked its embedder for, (1, L, axes) of ids each, or a table. strength: of the bias of
+    cells. DenseRun where the dense model did not ask as the tiny one did, or two kinds of attention cannot be told
+    apart by length.
     """
+    if not asked:
+        raise DenseRun(ASKED_NOTHING)
     if len(asked) != len(probe.asks):
         raise DenseRun("the model asked for other positions than on a tiny picture")
     answers = tuple(_answer(ids, parts, pictures) for ids, parts in zip(asked, probe.asks, strict=True))
@@ -121,16 +130,22 @@ def make_layout(
 
 
 def _answer(ids: Tensor, parts: tuple[Part, ...], pictures: Pictures) -> Tensor:
-    """The strip's positions of one sequence."""
-    lengths = [pictures.dense(part) for part in parts]
-    if sum(lengths) != ids.shape[1]:
+    """The strip's positions of one sequence, as they were recorded: ids, or a table."""
+    lengths, rows = [pictures.dense(part) for part in parts], rows_of(ids)
+    if sum(lengths) != rows.shape[1]:
         raise DenseRun("the model asked for other positions than on a tiny picture")
+    tail = rows.shape[2:]
+    if any(pictures.of(kind).averages for kind, _ in parts if kind >= TARGET):
+        if tail[-2:] == (2, 2):
+            raise DenseRun("this model gives no position between two tokens, which averaged tokens need")
+        rows = rows if rows.is_floating_point() else rows.float()
     pieces = []
-    for part, piece in zip(parts, ids[:1].split(lengths, dim=1), strict=True):
+    for part, piece in zip(parts, rows.flatten(2).split(lengths, dim=1), strict=True):
         if part[0] == CONST:
             pieces.append(piece)
         elif part[0] == PAD:
             pieces.append(piece.new_zeros(1, pictures.strip(part), piece.shape[2]))
         else:
             pieces.append(pictures.of(part[0]).gather(piece))
-    return torch.cat(pieces, dim=1)
+    out: Tensor = torch.cat(pieces, dim=1).unflatten(2, tail)
+    return out if has_batch(ids) else out[0]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .masked import MaskedAttention
 from .positions import AnyPositions
 
 # patches of one sequence of tokens each: right on any sequence; or of UNets only, so never called here
@@ -29,6 +30,7 @@ STRIP_WRAPPERS = {"easycache", "torch.compile"}  # wrappers inside a model call 
 WRAPPERS = {"easycache", "lazycache", "torch.compile", "context_windows"}  # the host's own, anywhere
 _HOST = ("comfy", "comfy_extras", "comfy_api")
 _LAYERS = (torch.nn.Linear, torch.nn.Embedding, torch.nn.LayerNorm, torch.nn.modules.conv._ConvNd)
+_OURS = AnyPositions | MaskedAttention
 _AROUND = ("predict_noise", "calc_cond_batch", "apply_model")
 
 
@@ -129,7 +131,10 @@ def uncompiled(network: Any) -> Any:
 def replaced_code(network: Any) -> str:
     """What of a diffusion model is not its own class's code, at this moment; or ''."""
     for name, value in vars(network).items():
-        if callable(value) and callable(getattr(type(network), name, None)) and not isinstance(value, AnyPositions):
+        own = getattr(type(network), name, None)
+        if getattr(value, "__func__", value) is own:
+            continue  # a method of its own, which the host put back
+        if callable(value) and callable(own) and not isinstance(value, _OURS):
             return f"'{name}' of the model was replaced"
     for name, child in network.named_children():
         if not isinstance(child, torch.nn.ModuleList):
@@ -167,7 +172,19 @@ def grid_patch(options: dict[str, Any]) -> str:
     options: transformer_options.
     """
     known = TOKEN_PATCHES | UNET_PATCHES
-    return next((kind for kind, found in options.get("patches", {}).items() if found and kind not in known), "")
+    patches = {kind: [f for f in found if not _of_kv_cache(f)] for kind, found in options.get("patches", {}).items()}
+    return next((kind for kind, found in patches.items() if found and kind not in known), "")
+
+
+def keeps_references(options: dict[str, Any]) -> bool:
+    """Whether keys and values of the references are kept from the first step on (FluxKVCache), so that each step has to
+    see the same tokens of them. options: transformer_options."""
+    return any(_of_kv_cache(f) for f in options.get("patches", {}).get("post_input", ()))
+
+
+def _of_kv_cache(function: Any) -> bool:
+    """Whether a patch is the host's FluxKVCache, which takes the references, the last tokens, away by their number."""
+    return root(function) == "comfy_extras" and _name(function).startswith("FluxKVCache.")
 
 
 def unknown_wrapper(options: dict[str, Any]) -> str:
@@ -202,5 +219,5 @@ def also_on(patcher: Any, model_options: dict[str, Any], mine: str) -> tuple[str
     found |= {name for name, value in model_options.items() if isinstance(value, list) and value}
     if patcher.patches:
         found.add("weight patches (LoRA)")
-    embedder = {name for name, value in patcher.object_patches.items() if not isinstance(value, AnyPositions)}
+    embedder = {name for name, value in patcher.object_patches.items() if not isinstance(value, _OURS)}
     return tuple(sorted(found | embedder))

@@ -21,23 +21,26 @@ from ..hilo_core.errors import HiLoError
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.presets import Preset
 from .call import Call, flat
-from .families import Family, class_path, find_family, hides_family
+from .families import class_path, find_family, hides_family
+from .family import Family
 from .features import FEATURES
 from .graph_store import detached, release_all
+from .masked import MaskedAttention
 from .memory import prepare_sampling
-from .neighbours import also_on, keeps_state, out_of_memory, uncompiled
-from .planning import PlanRequest, choose_plan
-from .positions import AnyPositions, TablePositions, stand_in
+from .neighbours import also_on, keeps_references, keeps_state, out_of_memory, uncompiled
+from .planning import PlanRequest, choose_plan, text_lengths
+from .positions import AnyPositions, stand_in
 from .probe import Form
 from .reasons import DenseRun
 from .run import Run
 from .run_report import RunReport, Stopwatch
-from .source import Outside, Source, check_frames, find_outside, find_source
+from .source import Outside, Source, check_frames, find_outside, find_source, mask_on_latent
+from .uncompressed import why_dense
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE = "hilo_token_outside"
+NO_MASK = "no mask: connect one to HiLo Model Patch, or to the latent (Set Latent Noise Mask)"
 _WRAPPERS = ("outer_sample", "prepare_sampling", "predict_noise", "apply_model")
-_PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
 
 
@@ -49,6 +52,7 @@ class Patch:
     request: PlanRequest | None = None
     on_report: Callable[[RunReport], None] = lambda report: None
     coarse_references: int = 0  # cell size for references of another size than the target; 0: whole
+    mask: Tensor | None = None  # (B, h, w) in pixels, what is to change; counts where the latent has no noise mask
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
 
 
@@ -60,15 +64,18 @@ def network_of(model: Any) -> Any:
 def patch_model(model: Any, patch: Patch) -> Any:
     """A clone of a ModelPatcher that samples with compressed tokens. A patch that is already there is replaced.
 
-    With a preset that is off the clone is exactly the model, but a plan still protects the picture outside its edit.
+    With a preset that is off the clone is exactly the model, but a plan or a mask still protects what lies outside it.
     Raises HiLoError when the model is of no known family.
     """
     patched = _unpatched(model)
     family = None if patch.preset.off else _family_of(model)
     if isinstance(family, Family):
         name = _embedder_name(family)
-        patched.add_object_patch(name, stand_in(patched.get_model_object(name)))
-    if not patch.preset.off or patch.request is not None:
+        patched.add_object_patch(name, stand_in(patched.get_model_object(name), family.table))
+        for attention in family.attentions(network_of(patched)):
+            name = f"diffusion_model.{attention}.forward"
+            patched.add_object_patch(name, MaskedAttention(patched.get_model_object(name)))
+    if not patch.preset.off or patch.request is not None or patch.mask is not None:
         patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
         patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling(KEY))
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
@@ -90,20 +97,22 @@ def _unpatched(model: Any) -> Any:
         patched.remove_wrappers_with_key(kind, KEY)
     patched.remove_callbacks_with_key(CallbacksMP.ON_DETACH, KEY)
     for name, value in list(patched.object_patches.items()):
-        if isinstance(value, AnyPositions):
+        if isinstance(value, AnyPositions | MaskedAttention):
             del patched.object_patches[name]
-            if value.embedder != patched.get_model_object(name):
+            if isinstance(value, AnyPositions) and value.embedder != patched.get_model_object(name):
                 patched.add_object_patch(name, value.embedder)
     return patched
 
 
 def _family_of(model: Any) -> Family | str:
-    """The model's family, or, where a class of another node's only hides a known one, why its runs are dense. Else
-    HiLoError."""
+    """The model's family; or why its runs are dense: a class that is not compressed, or one of another node's that only
+    hides a known one. Else HiLoError."""
     network = network_of(model)
     try:
         return find_family(network)
     except HiLoError:
+        if reason := why_dense(class_path(network)):
+            return f"{class_path(network).split(':')[1]} is not compressed: {reason}"
         if hides_family(network) or hides_family(model.model.diffusion_model):
             return FEATURES["class"].text.format(class_path(network).split(":")[1])
         raise
@@ -126,10 +135,11 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         try:
             check_frames(latent)
             source, mask = _source(guider, noise, latent, denoise_mask)
-            outside = find_outside(source, patch.request.edit if patch.request else None, mask is not None)
+            drawn = None if mask is not None else mask_on_latent(patch.mask, latent.shape)
+            outside = find_outside(source, patch.request.edit if patch.request else None, drawn, mask is not None)
             if patch.preset.off:
                 raise DenseRun("the preset is 'off'")
-            run = _make_run(guider, patch, family, source, mask, noise, sigmas)
+            run = _make_run(guider, patch, family, source, drawn if mask is None else mask, noise, sigmas)
         except DenseRun as refusal:
             reason = str(refusal)
         options = guider.model_options.setdefault("transformer_options", {})
@@ -219,9 +229,7 @@ def _make_run(
     if not isinstance(family, Family):
         raise DenseRun(str(family))
     if mask is None and patch.request is None:
-        raise DenseRun(
-            "no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLo Token Select"
-        )
+        raise DenseRun("the mask is empty, nothing is painted" if patch.mask is not None else NO_MASK)
     if not torch.count_nonzero(noise):
         raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
     if source is None:
@@ -230,7 +238,7 @@ def _make_run(
         raise DenseRun(FEATURES["area"].text)
     network = network_of(guider.model_patcher)
     grid = TokenGrid(source.latent.shape[-2], source.latent.shape[-1], family.patch_size(network))
-    texts, pads = _text_lengths(guider.conds), family.padding(network)
+    texts, pads = text_lengths(guider.conds), family.padding(network)
 
     def unfit(count: int) -> bool:
         """So long as a text, or without the pad tokens that the picture has."""
@@ -241,10 +249,10 @@ def _make_run(
     downsampled = (
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
     )
-    embedder = guider.model_patcher.get_model_object(_embedder_name(family))
+    whole = family.prefix or keeps_references(guider.model_options.get("transformer_options", {}))
     return Run(
         family,
-        Form(grid.patch, pads, isinstance(embedder, TablePositions)),
+        Form(grid.patch, pads, family.table),
         source,
         plan,
         grid,
@@ -253,26 +261,12 @@ def _make_run(
         levels,
         patch.preset.schedule.dense(len(levels) - 1),
         patch.preset.mass_bias,
-        patch.coarse_references,
+        0 if whole else patch.coarse_references,
         Stopwatch(guider.model_patcher.load_device),
+        whole,
         keeps_state(guider.model_options, KEY),
         family.hidden(network),
     )
-
-
-def _text_lengths(conds: dict[str, Any]) -> set[int]:
-    """Lengths that attention over text alone may have: of whatever a conditioning holds that is no picture."""
-
-    def lengths(value: Any) -> set[int]:
-        if isinstance(value, (list, tuple)):
-            return {n for item in value for n in lengths(item)}
-        if isinstance(value, Tensor) and 2 <= value.ndim <= 4:
-            return {int(n) for n in value.shape[1:-1]}
-        return set()
-
-    values = [(name, value) for entries in conds.values() for entry in entries for name, value in entry.items()]
-    found = {n for name, value in values if not any(word in name for word in _PICTURES) for n in lengths(value)}
-    return found | {-(-length // 32) * 32 for length in found}
 
 
 def _report(run: Run) -> RunReport:

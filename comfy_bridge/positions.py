@@ -2,8 +2,9 @@
 
 The host computes positions from the shape of the latent, and a strip has another shape. So the host is asked once for
 the positions of the dense picture, and the strip's are gathered from them. References, text positions that depend on
-the picture's size, RoPE scaling: all stay the host's own. What is recorded or replayed belongs to one model call of one
-thread, never to the embedder: clones of a model, copies and several devices share that safely.
+the picture's size, RoPE scaling: all stay the host's own. An embedder that is given ids gets the strip's ids; one that
+makes a table for a size of picture is not asked at all: its table for the dense picture is gathered. What is recorded
+or replayed belongs to one model call of one thread, never to the embedder: clones, copies and several devices share it.
 """
 
 from __future__ import annotations
@@ -49,6 +50,27 @@ class _Calls(threading.local):
 _calls = _Calls()
 
 
+def _of_table(embedder: Any, args: Any, kwargs: Any) -> Any:
+    """What an embedder answers that makes a table of the picture's tokens: the dense picture's is noted, a strip gets
+    the rows that were given, on the device that is asked for."""
+    if _calls.replayed is not None:
+        device = kwargs.get("device") or next((a for a in args if isinstance(a, torch.device)), None)
+        return _calls.next_answer(None).to(device)
+    table = embedder(*args, **kwargs)
+    _calls.note(table)
+    return table
+
+
+def has_batch(positions: Tensor) -> bool:
+    """Whether tokens are second in what was recorded: ids (B, L, axes), or a table (1, N, ...); first in (N, ...)."""
+    return positions.ndim == 3 or (positions.ndim > 3 and positions.shape[0] == 1)
+
+
+def rows_of(positions: Tensor) -> Tensor:
+    """What was recorded for one picture, (1, L, ...)."""
+    return positions[:1] if has_batch(positions) else positions[None]
+
+
 class Positions(torch.nn.Module):
     """Stands in for the model's position embedder (which has no weights), in idle state its exact equal.
 
@@ -56,9 +78,9 @@ class Positions(torch.nn.Module):
     `replaying` it answers with the positions that were given, in the same order.
     """
 
-    def __init__(self, embedder: Any) -> None:
+    def __init__(self, embedder: Any, table: bool = False) -> None:
         super().__init__()
-        self.embedder = embedder
+        self.embedder, self.table = embedder, table
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -70,17 +92,21 @@ class Positions(torch.nn.Module):
                 raise
             return found
 
-    def forward(self, ids: Tensor) -> Any:
-        """ids: (B, L, axes) positions -> whatever the model's embedder makes of them."""
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """ids (B, L, axes), or whatever it takes where it gives a table -> what the model's embedder makes of them."""
+        if self.table:
+            return _of_table(self.embedder, args, kwargs)
+        ids: Tensor = args[0]
         if _calls.replayed is not None:
-            ids = _calls.next_answer(ids.shape[1]).to(ids).expand(ids.shape[0], -1, -1)
+            dtype = ids.dtype if ids.is_floating_point() else torch.float32  # the centre of a cell is no whole number
+            ids = _calls.next_answer(ids.shape[1]).to(ids.device, dtype).expand(ids.shape[0], -1, -1)
         else:
-            _calls.note(ids)
-        return self.embedder(ids)
+            _calls.note(ids[:1])
+        return self.embedder(ids, *args[1:], **kwargs)
 
 
 class TablePositions:
-    """The same for a method that cuts a position table to size: asked for (H, W) latent pixels, gives (1, N, D).
+    """The same for a method that makes a table, (1, N, ...) or (N, ...), for a size of picture.
 
     Not a module: the host's class has a method of that name, and a module would hide behind it.
     """
@@ -88,13 +114,9 @@ class TablePositions:
     def __init__(self, embedder: Any) -> None:
         self.embedder = embedder
 
-    def __call__(self, size: Any, device: Any = None) -> Tensor:
-        """size: (H, W) latent pixels -> (1, N, D)."""
-        if _calls.replayed is not None:
-            return _calls.next_answer(None).to(device)
-        table: Tensor = self.embedder(size, device=device)
-        _calls.note(table)
-        return table
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Arguments as the method has them."""
+        return _of_table(self.embedder, args, kwargs)
 
 
 AnyPositions = Positions | TablePositions
@@ -135,10 +157,10 @@ def idle() -> bool:
     return _calls.recorded is None and _calls.replayed is None
 
 
-def stand_in(embedder: Any) -> AnyPositions:
-    """For a position embedder as the host has it, or as another node has put it there."""
+def stand_in(embedder: Any, table: bool = False) -> AnyPositions:
+    """For a position embedder as the host has it, or as another node has put it there. table: it gives a table."""
     if isinstance(embedder, torch.nn.Module):
-        return Positions(embedder)
+        return Positions(embedder, table)
     if not callable(embedder):
         raise HiLoError("This model's position embedder is of an unknown kind. Remove the HiLo node, and report it.")
     return TablePositions(embedder)

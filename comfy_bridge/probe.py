@@ -19,12 +19,18 @@ from torch import Tensor
 from .attention import Attention
 from .call import Call, on_grid
 from .features import FEATURES
-from .neighbours import uncompiled
-from .positions import eagerly, recording
-from .reasons import DenseRun
+from .masked import overriding
+from .neighbours import out_of_memory, uncompiled
+from .positions import eagerly, recording, rows_of
+from .reasons import FOREIGN_FAILURES, DenseRun
 
 ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
 TARGET, CONST, PAD = -1, -2, -3  # kinds of a part; 0, 1, ...: a reference by its number
+
+ASKED_NOTHING = (
+    "this model asked HiLo-Token for no positions: it is a second model that needs a HiLo Model Patch of its own, or "
+    "another node's embedder is in its place, or this ComfyUI version is not supported"
+)
 
 Part = tuple[int, int]  # (kind, length in the tiny picture)
 _CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", "optimized_attention_override")
@@ -42,7 +48,8 @@ class Probe:
 
 def quiet(options: dict[str, Any]) -> dict[str, Any]:
     """transformer_options without what other nodes, and this one, do within a model call."""
-    return {key: value for key, value in options.items() if key not in _CARRIED and not key.startswith("hilo_token")}
+    kept = {key: value for key, value in options.items() if key not in _CARRIED and not key.startswith("hilo_token")}
+    return {**kept, "qwen_image21_cache": {"device": "off"}}  # nothing of a trial is kept for the steps that follow
 
 
 _found: WeakKeyDictionary[Any, dict[Any, Probe]] = WeakKeyDictionary()
@@ -54,7 +61,7 @@ class Form:
 
     patch: int  # latent pixels per token side
     pads: Callable[[int], int]  # pad tokens that the model appends to so many image tokens
-    table: bool  # its positions are a table of the picture's tokens, not ids
+    table: bool  # its positions are a table of the picture's tokens, not ids of any
 
 
 def find_layout(model: Any, form: Form, call: Call) -> Probe:
@@ -100,14 +107,16 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
         return _zeros(q, k, v, heads, kw)
 
     options = {**tiny.options, "optimized_attention_override": look}
-    with recording() as asked, eagerly():
-        tiny._replace(options=options).execute(model._apply_model)
-    asks = tuple(((TARGET, ids.shape[1]),) if form.table else _grids(ids, sizes, form.pads) for ids in asked)
+    try:
+        with recording() as asked, eagerly(), overriding(look):
+            tiny._replace(options=options).execute(model._apply_model)
+    except FOREIGN_FAILURES as error:
+        if out_of_memory(error):
+            raise
+        raise DenseRun(f"the model fails on a tiny picture ({type(error).__name__}: {str(error)[:80]})") from error
+    asks = tuple(_rows(p, attentions) if form.table else _grids(p, sizes, form.pads) for p in asked)
     if not any(_sees_target(parts) for parts in asks):
-        raise DenseRun(
-            "this model asked HiLo-Token for no positions: another node's embedder is in its place, or this ComfyUI "
-            "version is not supported"
-        )
+        raise DenseRun(ASKED_NOTHING)
     if not first:
         raise DenseRun(FEATURES["foreign_attention"].text)
     return Probe(asks, frozenset(attentions), first[0], sum(map(_sees_target, attentions)))
@@ -213,6 +222,17 @@ def _filled(found: list[tuple[int, int, int]], length: int, pads: Callable[[int]
         parts += [(kind, count)] if count else []
         at = start + count
     return tuple(parts)
+
+
+def _rows(table: Tensor, attentions: list[tuple[Part, ...]]) -> tuple[Part, ...]:
+    """Parts of a table of positions: those of an attention that has so many keys, with text or without."""
+    length = rows_of(table).shape[1]
+    seen = [parts for parts in attentions if _sees_target(parts)]
+    ways = {*seen, *(tuple(part for part in parts if part[0] >= TARGET) for parts in seen)}
+    found = [parts for parts in ways if sum(count for _, count in parts) == length]
+    if len(found) != 1:
+        raise DenseRun("this model's positions cannot be told apart")
+    return found[0]
 
 
 def _grids(ids: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...]:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..hilo_core.grid import TokenGrid
 from .call import Call, flat, on_grid
-from .families import Family
+from .family import Family
 from .features import FEATURES
 from .neighbours import grid_patch, made_for_grid, replaced_code, unknown_wrapper
 from .reasons import DenseRun
 
 # inputs of a model call that assume the full token grid, and others of many dimensions that do not
-GRID_INPUTS = ("ref_latent", "image_cond", "guiding_frame_index", "reference_latent", "time_dim_concat", "image_slots")
+GRID_INPUTS = ("ref_latent", "image_cond", "guiding_frame_index", "reference_latent", "time_dim_concat")
 TEXT_INPUTS = ("encoder_hidden_states_llama3",)
 
 

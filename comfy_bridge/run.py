@@ -17,14 +17,24 @@ from torch import Tensor
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.schedule import step_of
-from .attention import KEEPS, KERNEL, OTHER, OVERRIDE, biased_attention, checked_attention, mask_kept_by
+from .attention import (
+    KEEPS,
+    KERNEL,
+    OTHER,
+    OVERRIDE,
+    biased_attention,
+    checked_attention,
+    host_takes_masks,
+    mask_kept_by,
+)
 from .call import Call, shape_of
 from .codec import Codec
-from .families import Family
+from .family import Family
 from .features import FEATURES
 from .graph_rules import read, unread
 from .graph_store import GraphUse
 from .layout import Layout, make_layout
+from .masked import overriding
 from .memory import make_room
 from .neighbours import changes_blocks, foreign, out_of_memory, reset_easycache, uncompiled
 from .positions import eagerly, recording, replaying
@@ -33,6 +43,8 @@ from .reasons import FOREIGN_FAILURES, DenseRun
 from .refuse import refuse
 from .run_report import Stopwatch
 from .source import Source
+
+SCALED = "the encoder scaled the picture by a few pixels, so what it shows lies that much beside the original"
 
 
 class Inputs(NamedTuple):
@@ -63,6 +75,7 @@ class Run:
     mass_bias: float
     coarse_references: int  # cell size for references of another size than the target; 0: whole
     watch: Stopwatch
+    whole_references: bool = False  # none may follow the plan
     stateful: str = ""  # what may keep features between steps; then all steps take one set of tokens
     hidden: int = 3072  # width of the transformer, for the predicted gain
     evaluation: int = -1  # of the guider, so far; all its model calls take the same turn
@@ -189,13 +202,13 @@ class Run:
         self, inputs: Inputs, layout: Layout, executor: Callable[..., Tensor], model: Any, options: dict[str, Any]
     ) -> Tensor:
         """The model on a strip. options: the host's transformer_options, where those of `inputs` are not all."""
-        previous, seen = options.get(OVERRIDE), list[int]()
+        previous, seen, attend = self._previous(options), list[int](), None
         options = {**options, **inputs.options}
         if inputs.bias:
             around = previous is not None and self.overrides[_code(previous)] != KEEPS
             attend = biased_attention(inputs.bias, previous, around)
-            options[OVERRIDE] = checked_attention(attend, layout.lengths, layout.least, seen)
-        with replaying(inputs.positions) as left:
+            attend = options[OVERRIDE] = checked_attention(attend, layout.lengths, layout.least, seen)
+        with replaying(inputs.positions) as left, overriding(attend):
             out = inputs.strip._replace(options=options).execute(executor)
         ran = not left and not changes_blocks(model, options)
         if inputs.bias and ran and sum(keys in inputs.bias for keys in seen) < layout.seeing:
@@ -235,13 +248,21 @@ class Run:
         with recording(len(probe.asks)) as asked, eagerly():
             call._replace(control=None, options=quiet(call.options)).execute(model._apply_model)
         codec, latents = self.codec(call.x.device), call.kwargs.get("ref_latents") or ()
-        source = codec.find_source(latents, call.x)
+        source = None if self.whole_references else codec.find_source(latents, call.x)
+        if source is not None and latents[source].shape[-2:] != call.x.shape[-2:] and SCALED not in self.note:
+            self.note = f"{self.note}; {SCALED}" if self.note else SCALED
         pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
         return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]
 
+    def _previous(self, options: dict[str, Any]) -> Any:
+        """The attention override of another node, where the model uses one."""
+        return None if self.family.attention else options.get(OVERRIDE)
+
     def _refuse_attention(self, layout: Layout, options: dict[str, Any]) -> None:
         """DenseRun where the bias would get lost."""
-        previous = options.get(OVERRIDE)
+        previous = self._previous(options)
+        if layout.bias and self.family.attention and not host_takes_masks():
+            raise DenseRun(FEATURES["foreign_attention"].text)
         if not layout.bias or previous is None:
             return
         if _code(previous) not in self.overrides:

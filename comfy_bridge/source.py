@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..hilo_core.errors import HiLoError, all_finite
 from ..hilo_core.grid import TokenGrid
+from ..hilo_core.mask import is_edited
 from .features import FEATURES
 from .reasons import DenseRun
+
+_PROPORTIONS = 0.03  # by which a mask may differ from a picture that was scaled and cropped a little
 
 
 @dataclass(frozen=True)
@@ -75,19 +79,47 @@ def find_source(
     return Source(latent, picture, empty or noisy)
 
 
-def find_outside(source: Source | None, edit: Tensor | None, masked: bool) -> Outside | None:
-    """What a plan protects where no denoise mask does; None where nothing is to be protected, or cannot be.
+def mask_on_latent(mask: Tensor | None, shape: torch.Size) -> Tensor | None:
+    """A mask in pixels as one of a latent's size, (1, 1, H, W) of 0 and 1; None where nothing is painted.
 
-    edit: (rows, columns) bool, tokens that may change, of a plan; None without one.
+    mask: (B, h, w) in 0..1, of the picture that the latent is, or of one that was scaled to it: cropped around its
+    middle as VAE Encode crops, else scaled. Every latent pixel with a painted one counts. HiLoError where the mask has
+    other proportions than the picture.
     """
-    if source is None or edit is None or masked:
+    painted = None if mask is None else is_edited(mask).any(0, keepdim=True)[None]
+    if painted is None or not bool(painted.any()):
+        return None
+    (h, w), (height, width) = painted.shape[-2:], shape[-2:]
+    pixels = max(h // height, 1)
+    if (h // pixels, w // pixels) == (height, width):
+        top, left = h % pixels // 2, w % pixels // 2
+        part = painted[..., top : top + height * pixels, left : left + width * pixels]
+        return F.max_pool2d(part.float(), pixels)
+    if abs(h * width - w * height) > _PROPORTIONS * w * height:
+        raise HiLoError(
+            f"The mask is {w}x{h} px, the picture has the proportions {width}:{height}: give HiLo Model Patch the mask "
+            "of the picture that is edited."
+        )
+    return F.adaptive_max_pool2d(painted.float(), (height, width))
+
+
+def find_outside(source: Source | None, edit: Tensor | None, drawn: Tensor | None, masked: bool) -> Outside | None:
+    """What a plan or a mask protects where no denoise mask does; None where nothing is to be protected, or cannot be.
+
+    edit: (rows, columns) bool, tokens that may change, of a plan; None without one. drawn: (1, 1, H, W), the mask that
+    the patch was given, of the latent's size.
+    """
+    if source is None or masked or (edit is None and drawn is None):
         return None
     height, width = source.latent.shape[-2:]
-    for patch in range(1, 5):
-        grid = TokenGrid(height, width, patch)
-        if edit.shape == (grid.height, grid.width):
-            return Outside(grid.pixels(edit).to(source.latent.device), source.latent, source.picture)
-    return None
+    editable = torch.zeros(height, width, dtype=torch.bool) if drawn is None else drawn[0, 0].cpu() > 0
+    if edit is not None:
+        grids = (TokenGrid(height, width, patch) for patch in range(1, 5))
+        grid = next((g for g in grids if edit.shape == (g.height, g.width)), None)
+        if grid is None:
+            return None
+        editable = editable | grid.pixels(edit)
+    return Outside(editable.to(source.latent.device), source.latent, source.picture)
 
 
 def check_frames(latent: Tensor) -> None:

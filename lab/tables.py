@@ -62,14 +62,33 @@ def presets() -> str:
 
 
 def families() -> str:
-    """Model families."""
+    """Model families, and the hosts on which each was held against the reference."""
     from hilo_token.comfy_bridge.families import FAMILIES
 
+    hosts = result("families")["hosts"]
     rows = []
     for f in FAMILIES:
         compressed = "picture and references" if f.references else "picture"
-        rows.append([f.name, f.checkpoints, compressed, f.dense_when or "-", f.since])
-    return markdown(["family", "checkpoints", "compressed", "runs dense with", "ComfyUI"], rows)
+        compressed = "picture; references stay whole" if f.prefix else compressed
+        run = [
+            name + ("" if h["proof"] == "whole host" else " (class alone)")
+            for name, h in hosts.items()
+            if f.name in h["families"]
+        ]
+        rows.append([f.name, f.checkpoints, compressed, f.dense_when or "-", f.since, ", ".join(run) or "not run"])
+    return markdown(["family", "checkpoints", "compressed", "runs dense with", "since ComfyUI", "proved on"], rows)
+
+
+def uncompressed() -> str:
+    """Classes that see a picture as tokens and run dense, and models that were not tried."""
+    from hilo_token.comfy_bridge.uncompressed import DENSE, NOT_TRIED
+
+    classes: dict[str, list[str]] = {}
+    for path, reason in DENSE.items():
+        classes.setdefault(reason, []).append(f"`{path.split(':')[1]}`")
+    rows = [[", ".join(names), "dense", reason] for reason, names in classes.items()]
+    rows += [[name, "not known", why] for name, why in NOT_TRIED.items()]
+    return markdown(["model", "", "because"], rows)
 
 
 def bench() -> str:
@@ -188,6 +207,7 @@ def workflows() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline, "checkpoints": checkpoints, "workflows": workflows, "presets": presets, "families": families,
+    "uncompressed": uncompressed,
     "bench": bench, "planning": planning, "gpu": gpu, "profile": profile, "quality": quality,
     "compatibility": compatibility,
 }  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..comfy_bridge.patch import Patch, patch_model
 from ..comfy_bridge.planning import PlanRequest
@@ -56,6 +57,9 @@ class HiLoModelPatch(io.ComfyNode):
                     tooltip="Reference pictures of another size than the target. coarse: fewer tokens for them, faster, less exact. "
                     "A reference of the target's size always follows the plan.",
                 ),
+                io.Mask.Input("mask", optional=True,
+                              tooltip="What is to change, where the latent has no noise mask: an edit through a reference picture. "
+                                      "The mask of that picture; all outside it stays as it was."),
             ],
             outputs=[io.Model.Output("patched", display_name="model", tooltip="For the sampler or the guider.")],
             hidden=[io.Hidden.unique_id],
@@ -73,6 +77,7 @@ class HiLoModelPatch(io.ComfyNode):
         dense_every: int = -1,
         mass_bias: float = -1.0,
         references: str = "whole",
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """Run the node."""
         check_model(model)
@@ -89,7 +94,7 @@ class HiLoModelPatch(io.ComfyNode):
             chosen = replace(chosen, mass_bias=mass_bias)
         run = LastRun()
         tell = _tell(node_id(cls), run)
-        patched = patch_model(model, Patch(chosen, plan, tell, REFERENCES[references]))
+        patched = patch_model(model, Patch(chosen, plan, tell, REFERENCES[references], mask))
         keep_report(patched, run)
         if chosen.off:
             send_state(node_id(cls), "off")

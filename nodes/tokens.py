@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..comfy_bridge.families import Family
+from ..comfy_bridge.family import Family
 from ..hilo_core import HiLoError
 from ..hilo_core.frequency import SCORES, detail, luma
 from ..hilo_core.mask import is_edited, mask_to_tokens

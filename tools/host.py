@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import json
@@ -68,6 +69,8 @@ def prepare() -> Path:
 
     _mend_torchvision()
     _mend_torchaudio()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("tests")  # before the host's own folder of that name is found
     if str(host) not in sys.path:
         sys.path.insert(0, str(host))
     import comfy.options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tools.examples import blueprint, edit, fill, noise_mask
+from tools.examples import blueprint, edit, fill, leaders, noise_mask
 from tools.examples.base import Example
 from tools.server import ComfyServer
 from tools.thumbnails import draw
@@ -25,6 +25,7 @@ WORKFLOWS: dict[str, Callable[[Example], None]] = {
     "hilo_flux2_klein_edit": edit.flux2_klein,
     "hilo_qwen_edit_2511": edit.qwen_2511,
     "hilo_ab_test": fill.ab_test,
+    **leaders.WORKFLOWS,
 }
 
 

@@ -1,7 +1,8 @@
 """From a bare machine to a working development environment. Standard library only; Linux, macOS and Windows.
 
 Makes `.venv`, installs `requirements-dev.txt`, unpacks a whole ComfyUI (the test host) into `.cache/ComfyUI` and links
-the pack into it. Quick when nothing changed; an interrupted run is repaired by the next.
+the pack into it. Quick when nothing changed; an interrupted run is repaired by the next. `--link FOLDER` only links the
+pack into another ComfyUI.
 """
 
 from __future__ import annotations
@@ -121,12 +122,12 @@ def _link(target: Path, link: Path) -> None:
         link.symlink_to(target, target_is_directory=True)
 
 
-def link_pack() -> None:
-    """The pack and the demo's nodes, weights and pictures, where the host looks for them."""
+def link_pack(comfyui: Path = HOST) -> None:
+    """The pack and the demo's nodes, weights and pictures, where a ComfyUI looks for them."""
     for name, target in PACKS.items():
-        _link(target, HOST / "custom_nodes" / name)
+        _link(target, comfyui / "custom_nodes" / name)
     for source, folder in ((ROOT / "lab" / "weights", "models/vae"), (ROOT / "lab" / "photos", "input")):
-        target = HOST / folder
+        target = comfyui / folder
         target.mkdir(parents=True, exist_ok=True)
         for file in sorted(source.glob("*_vae.safetensors" if folder == "models/vae" else "*.*")):
             copy = target / file.name
@@ -140,6 +141,9 @@ def main() -> int:
         _say(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
         return 1
     try:
+        if sys.argv[1:2] == ["--link"]:
+            link_pack(Path(sys.argv[2]).resolve())
+            return 0
         make_environment()
         unpack_host()
         link_pack()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 FACTORS = (2, 4, 8)  # tokens per side of a cell
+TABLES = ("cropped_pos_embed", "_image_position_ids")  # methods that give a table of positions
 RADII = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)  # tokens from the mask that may belong to the edit
 
 
@@ -101,7 +102,7 @@ def put(latent: Tensor, averages: list[Average], patch: int) -> Tensor:
 @contextlib.contextmanager
 def moved(network: Any, averages: list[Average], rows: int, columns: int) -> Iterator[list[str]]:
     """While open, holders are at the centres of their cells, whatever computes positions: a module that is asked for
-    a grid of them, or the table of SD3. Gives the names of those that were moved."""
+    a grid of them, or a method that gives a table. Gives the names of those that were moved."""
     found: list[str] = []
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
 
@@ -134,18 +135,16 @@ def moved(network: Any, averages: list[Average], rows: int, columns: int) -> Ite
         return move
 
     hooks = [module.register_forward_pre_hook(hook(name)) for name, module in network.named_modules()]
-    table: Any = getattr(network, "cropped_pos_embed", None)
+    method = next((name for name in TABLES if hasattr(network, name)), None)
+    made: Any = getattr(network, method) if method else None
 
-    def cropped(*args: Any, **kw: Any) -> Tensor:
-        found.append("cropped_pos_embed")
-        return place(table(*args, **kw), 0)
+    def table(*args: Any, **kw: Any) -> Tensor:
+        found.append(str(method))
+        rows = made(*args, **kw)
+        return place(rows, 0) if rows.ndim > 2 else place(rows[None].float(), 0)[0]
 
     try:
-        with (
-            patched_attribute.object(network, "cropped_pos_embed", cropped)
-            if table is not None
-            else contextlib.nullcontext()
-        ):
+        with patched_attribute.object(network, method, table) if method else contextlib.nullcontext():
             yield found
     finally:
         for each in hooks:

@@ -11,6 +11,7 @@ from unittest.mock import patch as patched_attribute
 
 import comfy.controlnet
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tools.pack import load_pack
@@ -31,6 +32,8 @@ class Setting:
     size: tuple[int, int] = (8, 10)
     odd: bool = False  # one latent pixel less than `size` in each direction, where the family's patch is 2
     references: tuple[tuple[int, int] | None, ...] = ()  # None: of the target's size
+    method: str = ""  # of placing references, where it is not the model's own
+    scaled: bool = False  # the first reference is the source, scaled to its size
     control: int = 0  # blocks that get ControlNet residuals
     preset: str = "balanced"
     bias: float = 1.0
@@ -111,12 +114,17 @@ def edit_of(setting: Setting) -> Case:
     rows, columns = setting.size
     box = (rows // 4 * p, rows // 2 * p, columns // 3 * p, columns * 3 // 5 * p)
     edit = case(small, rows * p - less, columns * p - less, batch=setting.batch, edit=box)
+    if setting.scaled:  # a picture has neighbours that are alike
+        coarse = F.avg_pool2d(edit.latent.flatten(1, edit.latent.ndim - 3), 4)
+        edit.latent = F.interpolate(coarse, size=edit.latent.shape[-2:], mode="bicubic").reshape(edit.latent.shape)
     for conds, length in ((edit.positive, setting.text[0]), (edit.negative, setting.text[1])):
         torch.manual_seed(length)
         text, extras = small.cond(length)
         conds[0] = [text, dict(extras)]
         if setting.references:
             conds[0][1]["reference_latents"] = _references(setting, edit.latent)
+            if method := setting.method or small.method:
+                conds[0][1]["reference_latents_method"] = method
         if setting.control:
             control = Residuals(rows * columns, small.width, setting.control)
             conds[0][1] |= {"control": control, "control_apply_to_uncond": True}
@@ -129,6 +137,9 @@ def _references(setting: Setting, latent: Tensor) -> list[Tensor]:
     for index, size in enumerate(setting.references):
         height, width = latent.shape[-2:] if size is None else (size[0] * p, size[1] * p)
         other = torch.randn(1, *latent.shape[1:-2], height, width)
+        if setting.scaled and not index:
+            flat = latent[:1].flatten(1, latent.ndim - 3)
+            other = F.interpolate(flat, size=(height, width), mode="bilinear").reshape(other.shape)
         found.append(latent[:1].clone() if size is None and not index else other)
     return found
 

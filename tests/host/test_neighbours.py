@@ -18,7 +18,7 @@ import comfy.model_patcher
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from comfy_extras import nodes_easycache, nodes_flux
+from comfy_extras import nodes_easycache
 from hilo_token.comfy_bridge.patch import Patch, patch_model
 from hilo_token.hilo_core.errors import HiLoError
 from hilo_token.hilo_core.presets import preset
@@ -273,20 +273,3 @@ def test_off_passes_a_model_that_nobody_knows():
     assert patched is not model and not patched.object_patches and patched.wrappers == model.wrappers
     with pytest.raises(HiLoError, match="Linear"):
         patch_model(model, Patch(BALANCED))
-
-
-if hasattr(nodes_flux, "FluxKVCache"):  # hosts from 0.29
-
-    def test_flux_kv_cache(run_log):
-        """Keys and values of the references are kept from the first step on: dense, and the same picture."""
-        small = next(s for s in SMALL if s.family == "FLUX.2")
-        edit, model = case(small, 24, 32), patcher(small.build())
-        for cond in (*edit.positive, *edit.negative):
-            cond[1]["reference_latents"] = [edit.latent.flip(-1)]
-
-        def cached() -> Any:
-            return nodes_flux.FluxKVCache.execute(model).args[0]
-
-        wanted = edit.sample(cached(), steps=4)
-        assert torch.equal(edit.sample(patch_model(cached(), Patch(BALANCED)), steps=4), wanted)
-        assert re.search("dense run: .*(post_input|KV|cache)", run_log()[-1].split("; also on")[0]), run_log()[-1]

@@ -1,7 +1,7 @@
 """Every compressed step is the dense step with fewer keys, in every family, whatever lies beside the picture's tokens.
 
-Each family meets each value of each factor, and each pair of values meets in some family. `HILO_REFERENCE=full` runs
-the whole product instead.
+The families that are used most meet each value of each factor, the others the few cases that hold most of them; and
+each pair of values meets in some family. `HILO_REFERENCE=full` runs the whole product instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "bias": (1.0, 0.75),
 }
 NAMES = {small.build.__name__: small for small in SMALL}
-SLOW = {"chroma": 2, "flux2": 3}  # cases of models with many layers or long texts, where not all are run
+THOROUGH = {"flux", "qwen", "z_image", "sd3", "boogu", "joy", "qwen21"}  # each lays out its tokens in a way of its own
+FEW = {"chroma": 1}  # cases of other models, where not 3
 
 
 def factors(name: str) -> dict[str, tuple[Any, ...]]:
@@ -44,7 +45,7 @@ def covering() -> list[tuple[str, dict[str, Any]]]:
     drawn, chosen, met = random.Random(1), [], set()
     for name in NAMES:
         left = {(factor, value) for factor, values in factors(name).items() for value in values}
-        while left and sum(n == name for n, _ in chosen) < SLOW.get(name, 100):
+        while left and sum(n == name for n, _ in chosen) < (100 if name in THOROUGH else FEW.get(name, 3)):
             drafts = [{f: drawn.choice(values) for f, values in factors(name).items()} for _ in range(30)]
             best = max(drafts, key=lambda d: (len(left & set(d.items())), len(_pairs(d) - met)))
             left -= set(best.items())
@@ -94,18 +95,53 @@ def test_strip_is_the_dense_step_with_fewer_keys(name, case):
     assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
 
 
-AVERAGED = [(name, 1, 1.0) for name in NAMES if name != "chroma"] + [("flux", 3, 0.0), ("qwen", 3, 0.75)]
+ROTATIONS = {"anima", "predict2", "joy"} & NAMES.keys()  # their positions come as rotations, of tokens only
+AVERAGED = [(name, 1, 1.0) for name in NAMES.keys() - ROTATIONS - {"chroma"}] + [("flux", 3, 0.0), ("qwen", 3, 0.75)]
 
 
-@pytest.mark.parametrize(("name", "batch", "bias"), AVERAGED)
+@pytest.mark.parametrize(("name", "batch", "bias"), sorted(AVERAGED))
 def test_averages_stand_at_the_centre_of_their_cell(name, batch, bias):
     """Averaged tokens are the average of their cell, in value and position, and weigh as much as they stand for."""
     result = compare(NAMES[name], preset="paper", size=(12, 16), batch=batch, bias=bias)
     assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
 
 
+@pytest.mark.parametrize("name", sorted(ROTATIONS))
+def test_no_average_without_a_position(name, run_log):
+    """Where a model tells no position between two tokens, averaged tokens have none, and the run is dense."""
+    assert compare(NAMES[name], preset="paper", size=(12, 16)).faults() == ["no call was compressed"]
+    assert "gives no position between two tokens" in run_log()[-1]
+
+
+@pytest.mark.parametrize("method", ["index", "offset", "uxo"])
+def test_ways_to_place_references(method):
+    """Where the host puts references is its own business, in each way that it knows."""
+    result = compare(NAMES["flux2"], references=(None, (6, 7)), method=method, text=(23, 23))
+    assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
+
+
+@pytest.mark.parametrize("size", [(12, 17), (13, 16), (11, 15)])
+def test_source_that_its_encoder_scaled(size, run_log):
+    """Qwen-Image-Edit's encoder scales the picture by a few pixels; its tokens still follow the plan, by place."""
+    result = compare(NAMES["qwen"], size=(12, 16), references=(size, (6, 7)), scaled=True, text=(23, 23))
+    assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
+    assert result.kept[1] < 0.8 * result.totals[1] and result.kept[2] == result.totals[2]
+    assert "scaled the picture by a few pixels" in run_log()[-1]
+
+
+def test_another_picture_of_almost_its_size_stays_whole():
+    result = compare(NAMES["qwen"], size=(12, 16), references=((12, 17),), text=(23, 23))
+    assert not result.faults() and result.kept[1] == result.totals[1]
+
+
+def test_ten_references():
+    """As many as FLUX.2 takes."""
+    result = compare(NAMES["flux2"], references=(None, *[(4, 5 + i) for i in range(9)]), text=(7, 7))
+    assert not result.faults(), f"{'; '.join(result.faults())} ({result})"
+
+
 def test_every_value_meets_every_family():
     """The choice above is not thinner than it says."""
-    for name in NAMES.keys() - SLOW.keys():
+    for name in THOROUGH & NAMES.keys():
         for factor, values in factors(name).items():
             assert {case[factor] for n, case in CASES if n == name} == set(values), (name, factor)

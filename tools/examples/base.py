@@ -21,6 +21,10 @@ MODELS = {  # file name -> folder under models/, address of the folder on the hu
     "qwen_image_fp8_e4m3fn.safetensors": ("diffusion_models", QWEN + "diffusion_models/"),
     "z_image_turbo_bf16.safetensors": ("diffusion_models", Z + "diffusion_models/"),
     "sd3.5_large_fp8_scaled.safetensors": ("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/"),
+    "anima-base-v1.0.safetensors": ("diffusion_models", "circlestone-labs/Anima/resolve/main/split_files/diffusion_models/"),
+    "krea2_turbo_fp8_scaled.safetensors": ("diffusion_models", "Comfy-Org/Krea-2/resolve/main/diffusion_models/"),
+    "qwen_3_06b_base.safetensors": ("text_encoders", "circlestone-labs/Anima/resolve/main/split_files/text_encoders/"),
+    "qwen3vl_4b_fp8_scaled.safetensors": ("text_encoders", "Comfy-Org/Krea-2/resolve/main/text_encoders/"),
     "clip_l.safetensors": ("text_encoders", TEXT),
     "t5xxl_fp16.safetensors": ("text_encoders", TEXT),
     "t5xxl_fp8_e4m3fn_scaled.safetensors": ("text_encoders", TEXT),
@@ -32,7 +36,7 @@ MODELS = {  # file name -> folder under models/, address of the folder on the hu
     "qwen_image_vae.safetensors": ("vae", QWEN + "vae/"),
     "Qwen-Image-InstantX-ControlNet-Inpainting.safetensors": ("controlnet", "Comfy-Org/Qwen-Image-InstantX-ControlNets/resolve/main/split_files/controlnet/"),
 }  # fmt: skip
-NEWER = {"index_timestep_zero"}  # values of the host's own nodes that ComfyUI 0.3.75 does not know yet
+NEWER = {"index_timestep_zero", "krea2"}  # values of the host's own nodes that ComfyUI 0.3.75 does not know yet
 MASK_HINT = "Right-click the picture, choose *Open in MaskEditor*, paint what is to change, and run."
 Node = dict[str, Any]
 Wire = tuple[Node, str]

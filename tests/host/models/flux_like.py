@@ -42,7 +42,7 @@ def flux(**changes: Any) -> Any:
     return finish(comfy.supported_models.Flux, flux_unet(**changes), lambda c: comfy.model_base.Flux(c))
 
 
-def flux2() -> Any:
+def flux2(**changes: Any) -> Any:
     unet = flux_unet(
         image_model="flux2",
         in_channels=128,
@@ -59,7 +59,7 @@ def flux2() -> Any:
         ref_index_scale=10.0,
         mlp_ratio=3.0,
     )
-    return finish(comfy.supported_models.Flux2, unet, lambda c: comfy.model_base.Flux2(c))
+    return finish(comfy.supported_models.Flux2, unet | changes, lambda c: comfy.model_base.Flux2(c))
 
 
 def chroma() -> Any:

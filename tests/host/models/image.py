@@ -24,7 +24,7 @@ def qwen() -> Any:
     return finish(comfy.supported_models.QwenImage, unet, lambda c: comfy.model_base.QwenImage(c))
 
 
-def lumina(**changes: Any) -> Any:
+def lumina(config: Any = None, base: Any = None, **changes: Any) -> Any:
     unet = dict(
         image_model="lumina2",
         patch_size=2,
@@ -41,7 +41,8 @@ def lumina(**changes: Any) -> Any:
         rope_theta=10000.0,
         ffn_dim_multiplier=1.0,
     )
-    return finish(comfy.supported_models.Lumina2, unet | changes, lambda c: comfy.model_base.Lumina2(c))
+    base = base or comfy.model_base.Lumina2
+    return finish(config or comfy.supported_models.Lumina2, unet | changes, lambda c: base(c))
 
 
 def z_image() -> Any:
