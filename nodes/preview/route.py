@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from comfy_api.latest import io
 
-from ..hilo_core import HiLoError
-from ..hilo_core.plan import make_plan
-from ..hilo_core.render import COLOURS, kind_map
-from .inputs import check_widgets
+from ...comfy_bridge.planning import said, with_speedup
+from ...hilo_core import HiLoError
+from ...hilo_core.plan import make_plan
+from ...hilo_core.render import COLOURS, kind_map
+from ..inputs import check_widgets
+from ..settings import token_settings
 from .sources import CHANNELS, Hint, Source, from_files, remembered
-from .token_select import HiLoTokenSelect, said, token_settings, with_speedup
 
 MOST_REQUEST = 16_384  # bytes, unpacked
 _few_at_a_time = asyncio.Semaphore(2)
@@ -25,15 +27,15 @@ class Unreadable(ValueError):
     """A request that is none of this route's."""
 
 
-def add_route(routes: web.RouteTableDef) -> None:
-    """Put the route beside the host's own."""
+def add_route(routes: web.RouteTableDef, schema: io.Schema) -> None:
+    """Put the route beside the host's own. schema: HiLo Token Select's."""
 
     @routes.post("/hilo_token/plan")
     async def answer(request: web.Request) -> web.Response:
         try:
             asked = await read(request)
             async with _few_at_a_time:
-                return web.json_response(await asyncio.to_thread(preview, asked))
+                return web.json_response(await asyncio.to_thread(preview, asked, schema))
         except Unreadable:
             return web.json_response({"error": "The request cannot be read."}, status=400)
         except web.HTTPRequestEntityTooLarge:
@@ -68,18 +70,19 @@ async def read(request: web.Request) -> dict[str, Any]:
     return asked
 
 
-def preview(asked: dict[str, Any]) -> dict[str, Any]:
+def preview(asked: dict[str, Any], schema: io.Schema) -> dict[str, Any]:
     """The map of a request.
 
     asked: `values`, the node's widgets by name; `key` of an executed picture, or `image`, `mask` (annotated names in
     the host's folders) and `channel`, with the key of a `run` whose model the speed-up is predicted for; `photo`,
-    whether the picture itself is wanted too.
+    whether the picture itself is wanted too. schema: HiLo Token Select's, which says what its widgets may hold.
     """
-    values = check_widgets(HiLoTokenSelect.define_schema(), asked["values"], complete=True)
-    source = _source(asked, values["score"])
+    values = check_widgets(schema, asked["values"], complete=True)
+    source = _source(asked)
     speedup = values.pop("speedup")
-    settings = with_speedup(token_settings(**values), speedup, source.shape, source.edit.numel())
-    plan = said(make_plan(source.edit, source.detail(settings.score), settings), speedup, source.shape)
+    settings = token_settings(**values, pixels=source.tokens.pixels)
+    settings = with_speedup(settings, speedup, source.shape, source.edit.numel())
+    plan = said(make_plan(source.edit, source.light, settings), speedup, source.shape)
     kinds, names = kind_map(plan)
     return {
         "rows": plan.rows,
@@ -99,7 +102,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _source(asked: dict[str, Any], score: str) -> Source:
+def _source(asked: dict[str, Any]) -> Source:
     if key := asked.get("key"):
         return remembered(key)
     try:
@@ -107,5 +110,5 @@ def _source(asked: dict[str, Any], score: str) -> Source:
     except Hint:  # after a restart; the family then shown is the assumed one
         ran = None
     channel, tokens = asked.get("channel") or "alpha", ran.tokens if ran else None
-    source = from_files(asked["image"], asked["mask"], channel, tokens, score)
+    source = from_files(asked["image"], asked["mask"], channel, tokens)
     return replace(source, shape=ran.shape, family=ran.family) if ran else source

@@ -1,4 +1,4 @@
-"""The demo model: a small transformer with the geometry of FLUX.1 Fill, on the host's own classes.
+"""The demo model and its VAE: a small transformer with the geometry of FLUX.1 Fill, on the host's own classes.
 
 16-channel latents of an 8x VAE, patch 2, 96 input channels (noise, masked picture, 8x8 mask), heads of 128 with RoPE
 axes 16/56/56; 1024x1024 px are 4096 tokens. It has no text encoder: its conditioning is always empty.
@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "hilo_demo_dit.safetensors"
+WEIGHTS = Path(__file__).with_name("hilo_demo_dit.safetensors")
+VAE_WEIGHTS = Path(__file__).with_name("hilo_demo_vae.safetensors")
 SHIFT = 3.0  # of the flow schedule, in training and in sampling
 SUFFIX = ".int8_scale"
 TEXT_TOKENS, TEXT_WIDTH, POOLED_WIDTH = 8, 64, 32
@@ -77,8 +78,16 @@ def load(path: Path = WEIGHTS) -> Any:
     wanted = model.diffusion_model.state_dict().keys()  # hosts from 0.29 call a norm's scale its weight
     state = {k if k in wanted else k.replace("_norm.scale", "_norm.weight"): v.to(dtype) for k, v in state.items()}
     model.diffusion_model.load_state_dict(state)
-    model.diffusion_model.to(dtype).eval().requires_grad_(False)
+    model.diffusion_model.to(dtype).train(False).requires_grad_(False)
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=management.unet_offload_device())
+
+
+def load_vae() -> Any:
+    """The VAE that the model was trained with, 8 px to a latent pixel, as the host's Load VAE makes it."""
+    import comfy.sd
+    import comfy.utils
+
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(VAE_WEIGHTS), safe_load=True))
 
 
 def empty_conditioning() -> list:

@@ -18,10 +18,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..hilo_core.cost import ModelShape
-from ..hilo_core.frequency import SCORES
-from ..hilo_core.mask import is_edited
-from .tokens import TokenSize, details
+from ...hilo_core.cost import ModelShape
+from ...hilo_core.mask import is_edited
+from ..tokens import TokenSize, details
 
 MOST_PIXELS = 40_000_000
 MOST_BYTES = 100_000_000  # of a file
@@ -43,18 +42,13 @@ class Hint(Exception):
 class Source:
     """One picture with its mask, reduced to what a map needs: a few bytes for each token, no pixels but a thumbnail's."""
 
-    light: Tensor  # (scores, rows, columns): detail of the brightness in each token
+    light: Tensor  # (rows, columns): detail of the brightness in each token
     edit: Tensor  # (rows, columns) bool
     size: tuple[int, int]  # width and height, in px, of what the latent holds of the picture
     thumbnail: str  # of the same, JPEG, base64
     tokens: TokenSize = field(default_factory=TokenSize)
     shape: ModelShape = field(default_factory=ModelShape)
     family: str = ASSUMED  # whose shape it is
-    scores: tuple[str, ...] = SCORES  # by which detail is known: of an executed picture, which is gone, all
-
-    def detail(self, score: str) -> Tensor:
-        """Detail of each token, (rows, columns)."""
-        return self.light[self.scores.index(score)]
 
     @property
     def nbytes(self) -> int:
@@ -116,10 +110,10 @@ def remembered(key: str) -> Source:
     return found
 
 
-def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = None, score: str = SCORES[0]) -> Source:
+def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = None) -> Source:
     """Read what the host's LoadImage and LoadImageMask would. channel: alpha (inverted, as there) or a colour.
 
-    tokens: those of the model that the picture is for. score: how detail is measured; another one is another read. A Hint says why there is no map.
+    tokens: those of the model that the picture is for. A Hint says why there is no map.
     """
     tokens = tokens or TokenSize()
     paths = find(image), find(mask)
@@ -127,10 +121,10 @@ def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = N
         stamps = tuple(os.stat(path).st_mtime_ns for path in paths)
     except OSError as error:
         raise Hint("missing") from error
-    key = (*paths, *stamps, channel, tokens, score)
+    key = (*paths, *stamps, channel, tokens)
     found = _files.find(key)
     if found is None:
-        found = _read(*paths, channel, tokens, score)
+        found = _read(*paths, channel, tokens)
         _files.keep(key, found)
     return found
 
@@ -157,7 +151,7 @@ def _within(path: str, folder: str) -> bool:
         return False
 
 
-def _read(image: str, mask: str, channel: str, tokens: TokenSize, score: str) -> Source:
+def _read(image: str, mask: str, channel: str, tokens: TokenSize) -> Source:
     """A picture and its mask from their files, each as the host opens it."""
     try:
         picture = _open(image)
@@ -178,8 +172,8 @@ def _read(image: str, mask: str, channel: str, tokens: TokenSize, score: str) ->
     edit = tokens.edit(hole)
     pixels = torch.from_numpy(np.asarray(rgb, dtype=np.float32) / 255)[None]
     inside = rgb.crop((x.start, y.start, x.stop, y.stop))
-    light = details(tokens.whole(pixels), *edit.shape, (score,))
-    return Source(light, edit, inside.size, _jpeg(inside), tokens, scores=(score,))
+    light = details(tokens.whole(pixels), *edit.shape)
+    return Source(light, edit, inside.size, _jpeg(inside), tokens)
 
 
 def _open(path: str) -> Image.Image:
