@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...hilo_core.cost import ModelShape
 from ...hilo_core.mask import is_edited
+from ..masks import Growth
 from ..tokens import TokenSize, details
 
 MOST_PIXELS = 40_000_000
@@ -36,6 +37,19 @@ class Hint(Exception):
     def __init__(self, code: str, **facts: str) -> None:
         super().__init__(code)
         self.code, self.facts = code, facts
+
+
+@dataclass(frozen=True)
+class Change:
+    """HiLo Mask Dilate between the mask's file and HiLo Token Select."""
+
+    growth: Growth
+    grown: bool  # its second output, not the first
+
+    def __call__(self, mask: Tensor) -> Tensor:
+        """(B, H, W) -> (B, H, W); HiLoError if nothing is left of it."""
+        clean = self.growth.clean(mask)
+        return self.growth.grown(clean) if self.grown else clean
 
 
 @dataclass(frozen=True)
@@ -110,10 +124,12 @@ def remembered(key: str) -> Source:
     return found
 
 
-def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = None) -> Source:
+def from_files(
+    image: str, mask: str, channel: str, tokens: TokenSize | None = None, change: Change | None = None
+) -> Source:
     """Read what the host's LoadImage and LoadImageMask would. channel: alpha (inverted, as there) or a colour.
 
-    tokens: those of the model that the picture is for. A Hint says why there is no map.
+    tokens: those of the model that the picture is for. change: what a node between makes of the mask. A Hint says why there is no map.
     """
     tokens = tokens or TokenSize()
     paths = find(image), find(mask)
@@ -121,10 +137,10 @@ def from_files(image: str, mask: str, channel: str, tokens: TokenSize | None = N
         stamps = tuple(os.stat(path).st_mtime_ns for path in paths)
     except OSError as error:
         raise Hint("missing") from error
-    key = (*paths, *stamps, channel, tokens)
+    key = (*paths, *stamps, channel, tokens, change)
     found = _files.find(key)
     if found is None:
-        found = _read(*paths, channel, tokens)
+        found = _read(*paths, channel, tokens, change)
         _files.keep(key, found)
     return found
 
@@ -151,7 +167,7 @@ def _within(path: str, folder: str) -> bool:
         return False
 
 
-def _read(image: str, mask: str, channel: str, tokens: TokenSize) -> Source:
+def _read(image: str, mask: str, channel: str, tokens: TokenSize, change: Change | None) -> Source:
     """A picture and its mask from their files, each as the host opens it."""
     try:
         picture = _open(image)
@@ -168,6 +184,8 @@ def _read(image: str, mask: str, channel: str, tokens: TokenSize) -> Source:
     if hole.shape[1:] != (picture.height, picture.width):
         given, wanted = f"{hole.shape[2]}x{hole.shape[1]}", f"{picture.width}x{picture.height}"
         raise Hint("mask_size", mask=given, picture=wanted)
+    if change is not None:
+        hole = change(hole)
     y, x = tokens.inside(rgb.height, rgb.width)
     edit = tokens.edit(hole)
     pixels = torch.from_numpy(np.asarray(rgb, dtype=np.float32) / 255)[None]

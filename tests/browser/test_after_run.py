@@ -14,7 +14,7 @@ AROUND, ABOVE = 12, 30  # pixels; a node's title stands above its rectangle
 @pytest.fixture(scope="module")
 def after_run(page):
     """The demo after a run, with a mask node beside it that has run too."""
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     page.evaluate(
         """() => {

@@ -26,7 +26,7 @@ def tidy(page):
 
 @pytest.fixture
 def demo(page):
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     expect(page, "idle", "Run the workflow")
 
@@ -129,7 +129,7 @@ def test_reopened_and_in_another_tab(page, demo):
     tell(page, "execution_success")
     expect(page, "gain")
     saved = page.evaluate("app.graph.serialize()")
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     expect(page, "idle")
     page.evaluate("(saved) => app.loadGraphData(saved, true, true)", saved)
     expect(page, "gain", "About 7.8x faster")
@@ -145,7 +145,7 @@ def test_another_tab(page, demo):
     """A run ends while a workflow whose nodes have the same ids is in front: each keeps its own."""
     tell(page, "execution_start")
     expect(page, "running")
-    load(page, "hilo_demo_inpaint")  # in a tab of its own
+    load(page, "Demo - runs without a download")  # in a tab of its own
     expect(page, "idle")
     tell(page, "hilo-token.report", node="own", **GAIN)
     tell(page, "execution_success")
@@ -217,7 +217,7 @@ def test_a_cached_token_select_keeps_its_map(page, demo):
     run(page, preset="balanced")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     saved = page.evaluate("app.graph.serialize()")
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     page.evaluate("(saved) => app.loadGraphData(saved, true, true)", saved)
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     run(page)

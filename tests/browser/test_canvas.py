@@ -31,7 +31,7 @@ def load(page, name):
 
 @pytest.fixture
 def demo(page):
-    assert load(page, "hilo_demo_inpaint") == []
+    assert load(page, "Demo - runs without a download") == []
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
 
 
@@ -51,7 +51,7 @@ def test_each_workflow_loads_without_missing_nodes(page, shot):
     for name in WORKFLOWS:
         lacking = [kind for kind in load(page, name) if kind != "MarkdownNote"]
         assert lacking == [], name
-    load(page, "hilo_flux2_edit")
+    load(page, "FLUX.2 dev - masked edit")
     page.wait_for_timeout(300)
     shot("flux2")
 
@@ -125,7 +125,7 @@ def test_hints(page, demo, kind, value, hint):
 def test_unconnected_and_not_executed(page, demo):
     page.evaluate(f"{SELECT}.disconnectInput(1)")
     page.wait_for_function(f"{TEXT}.startsWith('Connect')", timeout=10_000)
-    load(page, "hilo_flux2_edit")
+    load(page, "FLUX.2 dev - masked edit")
     page.wait_for_function(f"{TEXT}.startsWith('Run the workflow once')", timeout=10_000)
 
 
@@ -136,7 +136,7 @@ def test_server_restarted(page, demo):
     page.wait_for_function(f"{TEXT}.startsWith('No answer')", timeout=10_000)
     page.unroute("**/hilo_token/plan")
     page.wait_for_function(f"{TEXT}.includes('(FLUX.1)')", timeout=10_000)
-    load(page, "hilo_flux2_edit")
+    load(page, "FLUX.2 dev - masked edit")
     page.evaluate(f"{SELECT}.onExecuted({{ hilo_key: ['0123456789abcdef'] }})")
     page.wait_for_function(f"{TEXT}.startsWith('The server was restarted')", timeout=10_000)
 
@@ -189,7 +189,7 @@ def test_run_shows_the_gain(page, demo, shot):
 
 def test_vue_nodes(page, shot):
     page.evaluate("app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     page.wait_for_function(f"{MAP}?.isConnected && {TEXT}.includes('of the picture')", timeout=20_000)
     text = page.evaluate(TEXT)
     set_widget(page, "preset", "fast")
@@ -203,7 +203,9 @@ def test_templates_are_listed_with_thumbnails(page, server, shot):
     assert set(WORKFLOWS) <= set(server.get("/workflow_templates")["hilo-token"])
     page.evaluate("void app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_role("dialog").get_by_text("hilo-token", exact=True).click(timeout=20_000)
-    page.get_by_role("dialog").get_by_text("hilo_ab_test", exact=True).wait_for(timeout=20_000)
+    page.get_by_role("dialog").get_by_text("FLUX.1 Fill - compare with normal speed", exact=True).wait_for(
+        timeout=20_000
+    )
     drawn = "[...document.querySelectorAll('[role=dialog] img')].filter((i) => i.naturalWidth === 640).length"
     page.wait_for_function(f"{drawn} >= 4", timeout=20_000)  # thumbnails are 640 px wide
     shot("templates")

@@ -47,7 +47,7 @@ MOVE = """(moves) => {
 
 @pytest.fixture
 def ten(page):
-    assert load(page, "hilo_demo_inpaint") == []
+    assert load(page, "Demo - runs without a download") == []
     page.evaluate(PLACE, NODES)
     page.wait_for_function(
         """(count) => [...document.querySelectorAll(".hilo-token-text")]

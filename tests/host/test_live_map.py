@@ -33,8 +33,9 @@ def sources():
 
 @pytest.fixture(scope="module")
 def preview():
-    preview, schema = load_pack("nodes.preview.route").preview, load_pack("nodes.token_select").HiLoTokenSelect
-    return lambda asked: preview(asked, schema.define_schema())
+    nodes = load_pack("nodes.token_select").HiLoTokenSelect, load_pack("nodes.mask_dilate").HiLoMaskDilate
+    schemas = {node.define_schema().node_id: node.define_schema() for node in nodes}
+    return lambda asked: load_pack("nodes.preview.route").preview(asked, schemas)
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +236,23 @@ def test_no_other_file_is_opened(place, preview, monkeypatch, tmp_path_factory, 
             preview(asked | changed)
     assert not opened
     assert preview(asked)["rows"] == 4 and len(opened) == 2
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_live_through_mask_dilate(place, preview, select, slot):
+    """The map of the file with the node's widgets is the one of the run behind the node."""
+    asked, widgets = saved(place, 320, 400), {"dilation": 3.0, "mode": "tokens", "drop_specks": 0}
+    image = host_nodes.LoadImage().load_image("picture.png")[0]
+    loader = host_nodes.LoadImageMask()
+    mask = getattr(loader, loader.FUNCTION)("mask.png", "red")[0]
+    dilate = load_pack("nodes.mask_dilate").HiLoMaskDilate
+    plan = select.execute(image, dilate.execute(mask, **widgets).args[slot], "balanced").args[0].plan
+    live = preview(asked | {"grow": widgets, "grown": bool(slot)})
+    assert live["kept"] == plan.count and (live["kept"] != preview(asked)["kept"]) == bool(slot)
+    with pytest.raises(ValueError, match="'dilation' is 'x'"):
+        preview(asked | {"grow": {"dilation": "x"}})
+    with pytest.raises(ValueError, match="empty after cleaning"):
+        preview(asked | {"grow": {"drop_specks": 100000}})
 
 
 def test_nothing_painted_before_sizes(place, preview):
