@@ -101,9 +101,9 @@ class Example(Graph):
 
     def result(self, samples: Wire, vae: Wire, original: Wire, mask: Wire, prefix: str, **widgets: Any) -> Node:
         """Decode around the edit and save."""
-        self.group("3. result", (1520, -60), (440, 1080), "#3f7f4f")
-        out = self.add("HiLoMaskedDecode", (1540, 0), widgets, size=(400, 560), vae=vae, samples=samples, original=original, mask=mask)  # fmt: skip
-        return self.add("SaveImage", (1540, 610), {"filename_prefix": prefix}, size=(400, 390), images=(out, "image"))
+        self.group("3. result", (1520, -60), (440, 1170), "#3f7f4f")
+        out = self.add("HiLoMaskedDecode", (1540, 0), widgets, size=(400, 650), vae=vae, samples=samples, original=original, mask=mask)  # fmt: skip
+        return self.add("SaveImage", (1540, 700), {"filename_prefix": prefix}, size=(400, 390), images=(out, "image"))
 
     def sample(self, model: Wire, positive: Wire, negative: Wire, latent: Wire, at: tuple[int, int] = (1160, 400), **widgets: Any) -> Wire:  # fmt: skip
         """The sampler."""

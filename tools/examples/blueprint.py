@@ -28,7 +28,7 @@ class Blueprint:
     meaning: str
 
 
-COMMON: Shown = (("HiLoMaskedDecode", "feather"), ("HiLoModelPatch", "hilo_badge"))
+COMMON: Shown = (("HiLoMaskedDecode", "feather"),)
 KSAMPLER: Shown = (("KSampler", "seed"), ("KSampler", "control_after_generate"), ("KSampler", "steps"))
 MODEL: Shown = (("UNETLoader", "unet_name"),)
 BLUEPRINTS = {  # by the file's name, which the front end shows

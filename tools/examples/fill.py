@@ -101,22 +101,12 @@ def ab_test(g: Example) -> None:
     patch = g.patch(model)
     samples = g.sample((patch, "model"), *conds, steps=20, cfg=1.0, scheduler="normal")
     dense = g.sample(model, *conds, at=(1160, 740), steps=20, cfg=1.0, scheduler="normal")
-    g.group("3. normal speed, and both under one slider", (1520, -60), (860, 1080), "#3f7f4f")
-    decode = {"size": (400, 560), "vae": (vae, "VAE"), "mask": mask}
-    plain = g.add("HiLoMaskedDecode", (1540, 0), title="normal speed", samples=dense, original=image, **decode)
-    both = g.add(
-        "HiLoMaskedDecode",
-        (1960, 0),
-        title="normal speed | faster",
-        samples=samples,
-        original=(plain, "image"),
-        **decode,
-    )
-    for place, node, name in ((1540, plain, "hilo_dense"), (1960, both, "hilo_faster")):
-        g.add("SaveImage", (place, 610), {"filename_prefix": name}, size=(400, 390), images=(node, "image"))
-    g.add("HiLoReport", (1160, 1050), size=(315, 320), model=(patch, "model"), samples=samples)
+    plain = g.add("HiLoMaskedDecode", (780, 620), title="normal speed", size=(315, 560), vae=(vae, "VAE"), samples=dense,
+                  original=image, mask=mask)  # fmt: skip
+    g.result(samples, (vae, "VAE"), (plain, "image"), mask, "hilo_compare")
+    g.add("HiLoReport", (400, 560), size=(315, 320), model=(patch, "model"), samples=samples)
     g.explain(
         "A/B against normal speed",
-        "The same seed and prompt twice. The slider on the right goes from the result at normal speed to the faster one. "
+        "The same seed and prompt twice. The slider under *3. result* goes from the result at normal speed to the faster one. "
         + MASK_HINT,
     )
