@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.sampler_helpers
@@ -16,7 +16,7 @@ import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ..hilo_core.cost import ModelShape, run_speedup
+from ..hilo_core.cost import ModelShape
 from ..hilo_core.errors import HiLoError
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.presets import Preset
@@ -24,22 +24,23 @@ from .call import Call, flat
 from .families import class_path, find_family, hides_family
 from .family import Family
 from .features import FEATURES
+from .gain import learn, report_of
 from .graph_store import detached, release_all
 from .masked import MaskedAttention
 from .memory import prepare_sampling
 from .neighbours import also_on, keeps_references, keeps_state, out_of_memory, uncompiled
-from .planning import PlanRequest, choose_plan, text_lengths
+from .planning import PlanRequest, choose_plan, said, text_lengths, with_speedup
 from .positions import AnyPositions, stand_in
 from .probe import Form
 from .reasons import DenseRun
 from .run import Run
 from .run_report import RunReport, Stopwatch
-from .source import Outside, Source, check_frames, find_outside, find_source, mask_on_latent
+from .source import Outside, Source, check_frames, fill_mask, find_outside, find_source, mask_on_latent
 from .uncompressed import why_dense
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
-OUTSIDE = "hilo_token_outside"
-NO_MASK = "no mask: connect one to HiLo Model Patch, or to the latent (Set Latent Noise Mask)"
+OUTSIDE, WATCH = "hilo_token_outside", "hilo_token_watch"
+NO_MASK = "the sampler got no mask. Put Set Latent Noise Mask before it, or wire a mask to HiLo Model Patch"
 _WRAPPERS = ("outer_sample", "prepare_sampling", "predict_noise", "apply_model")
 _log = logging.getLogger("hilo-token")
 
@@ -54,6 +55,8 @@ class Patch:
     coarse_references: int = 0  # cell size for references of another size than the target; 0: whole
     mask: Tensor | None = None  # (B, h, w) in pixels, what is to change; counts where the latent has no noise mask
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
+    speedup: float = 0.0  # of a step, that is wanted where no request says; 0: as the preset gives
+    on_start: Callable[[RunReport], None] = lambda report: None  # before the first step, and once a call must be dense
 
 
 def network_of(model: Any) -> Any:
@@ -64,7 +67,8 @@ def network_of(model: Any) -> Any:
 def patch_model(model: Any, patch: Patch) -> Any:
     """A clone of a ModelPatcher that samples with compressed tokens. A patch that is already there is replaced.
 
-    With a preset that is off the clone is exactly the model, but a plan or a mask still protects what lies outside it.
+    With a preset that is off the clone is exactly the model, whose calls are timed, so that later runs know what they
+    save; a plan or a mask still protects what lies outside it.
     Raises HiLoError when the model is of no known family.
     """
     patched = _unpatched(model)
@@ -75,12 +79,11 @@ def patch_model(model: Any, patch: Patch) -> Any:
         for attention in family.attentions(network_of(patched)):
             name = f"diffusion_model.{attention}.forward"
             patched.add_object_patch(name, MaskedAttention(patched.get_model_object(name)))
-    if not patch.preset.off or patch.request is not None or patch.mask is not None:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
         patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling(KEY))
-        patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
-        patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
         patched.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, detached)
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
+    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
     return patched
 
 
@@ -131,19 +134,29 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        guider, run, outside, reason = executor.class_obj, None, None, ""
+        guider, run, outside, reason = executor.class_obj, None, None, "preset is off"
+        model, watch = guider.model_patcher.model, Stopwatch(guider.model_patcher.load_device)
         try:
-            check_frames(latent)
-            source, mask = _source(guider, noise, latent, denoise_mask)
-            drawn = None if mask is not None else mask_on_latent(patch.mask, latent.shape)
-            outside = find_outside(source, patch.request.edit if patch.request else None, drawn, mask is not None)
-            if patch.preset.off:
-                raise DenseRun("the preset is 'off'")
-            run = _make_run(guider, patch, family, source, drawn if mask is None else mask, noise, sigmas)
+            if patch.request is not None or patch.mask is not None or not patch.preset.off:
+                check_frames(latent)
+                source, mask = _source(guider, noise, latent, denoise_mask)
+                edit, masked = patch.request.edit if patch.request else None, mask is not None
+                drawn = None if masked else mask_on_latent(patch.mask, latent.shape)
+                if edit is None and patch.mask is None and not masked and isinstance(family, Family):
+                    network = network_of(guider.model_patcher)
+                    mask, edit = fill_mask(guider.model_patcher, guider.conds, noise, family.patch_size(network))
+                outside = find_outside(source, edit, drawn, masked)
+                if not patch.preset.off:
+                    run = _make_run(guider, patch, family, source, drawn if mask is None else mask, noise, sigmas)
         except DenseRun as refusal:
             reason = str(refusal)
+        if run is not None:
+            watch, run.on_reason = run.watch, lambda why: patch.on_start(RunReport(reason=why))
+            patch.on_start(RunReport(kept=run.plan.count, total=run.plan.total))
+        elif not patch.preset.off:
+            patch.on_start(RunReport(reason))
         options = guider.model_options.setdefault("transformer_options", {})
-        options[KEY], options[OUTSIDE] = run, outside
+        options[KEY], options[OUTSIDE], options[WATCH] = run, outside, watch
         _make_innermost(options)
         beside = also_on(guider.model_patcher, guider.model_options, KEY)
         try:
@@ -153,13 +166,14 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
                 release_all()
             raise
         finally:
-            options.pop(KEY, None)
-            options.pop(OUTSIDE, None)
+            for name in (KEY, OUTSIDE, WATCH):
+                options.pop(name, None)
         if outside is not None and not sigmas[-1] > 0:
             out = outside.put_back(out, outside.picture)  # steps that a cache left out were not protected
+        if run is None:
+            learn(model, watch, beside)
         if not patch.preset.off:
-            report = _report(run) if run is not None else RunReport(reason=reason)
-            report = replace(report, others=beside)
+            report = RunReport(reason, others=beside) if run is None else report_of(run, model, beside)
             _log.info("HiLo-Token: %s", report.line())
             patch.on_report(report)
         return out
@@ -201,9 +215,15 @@ def _apply_model(
     """Every model call."""
     options = transformer_options or {}
     run: Run | None = options.get(KEY)
-    if run is None:
-        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-    return run.call(executor, Call(x, t, c_concat, c_crossattn, control, options, kwargs))
+    watch: Stopwatch | None = options.get(WATCH)
+    call = Call(x, t, c_concat, c_crossattn, control, options, kwargs)
+    if run is not None:
+        return run.call(executor, call)
+    if watch is None:
+        return call.execute(executor)
+    mark, out = watch.start(), call.execute(executor)
+    watch.stop(mark, dense=True, shapes=call.shapes)
+    return out
 
 
 def _source(guider: Any, noise: Any, latent: Tensor, denoise_mask: Any) -> tuple[Source | None, Tensor | None]:
@@ -229,7 +249,7 @@ def _make_run(
     if not isinstance(family, Family):
         raise DenseRun(str(family))
     if mask is None and patch.request is None:
-        raise DenseRun("the mask is empty, nothing is painted" if patch.mask is not None else NO_MASK)
+        raise DenseRun("nothing is painted yet" if patch.mask is not None else NO_MASK)
     if not torch.count_nonzero(noise):
         raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
     if source is None:
@@ -244,7 +264,9 @@ def _make_run(
         """So long as a text, or without the pad tokens that the picture has."""
         return count + pads(count) in texts or count in texts or (pads(grid.count) > 0 and not pads(count))
 
-    plan = choose_plan(source, mask, grid, patch.preset.tokens, patch.request, unfit, patch.longest)
+    shape, wanted = ModelShape(family.hidden(network)), patch.request.speedup if patch.request else patch.speedup
+    settings = with_speedup(patch.preset.tokens, wanted, shape, grid.count)
+    plan = said(choose_plan(source, mask, grid, settings, patch.request, unfit, patch.longest), wanted, shape)
     request, levels, model = patch.request, [float(s) for s in sigmas], guider.model_patcher.model
     downsampled = (
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
@@ -265,28 +287,5 @@ def _make_run(
         Stopwatch(guider.model_patcher.load_device),
         whole,
         keeps_state(guider.model_options, KEY),
-        family.hidden(network),
-    )
-
-
-def _report(run: Run) -> RunReport:
-    plan = run.plan
-    taken = run.taken() if run.seen else []
-    dense, compressed = run.watch.seconds(dense=True), run.watch.seconds(dense=False)
-    if compressed is None:
-        return RunReport(reason=run.reason or "the schedule has no compressed step", dense_steps=len(taken))
-    predicted = dense is None
-    shape = ModelShape(run.hidden)
-    step = shape.speedup(plan.count, plan.total) if dense is None else dense / compressed
-    return RunReport(
-        dense_steps=sum(taken),
-        compressed_steps=len(taken) - sum(taken),
-        counts=plan.counts(),
-        kept=plan.count,
-        total=plan.total,
-        dense_seconds=dense,
-        compressed_seconds=compressed,
-        speedup=run_speedup(taken, step),
-        predicted=predicted,
-        note="; ".join(text for text in (plan.note, run.note, run.graphs.line(), run.reason) if text),
+        shape.hidden,
     )

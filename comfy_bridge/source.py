@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.sampler_helpers
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..hilo_core.errors import HiLoError, all_finite
 from ..hilo_core.grid import TokenGrid
-from ..hilo_core.mask import is_edited
+from ..hilo_core.mask import is_edited, mask_to_tokens
 from .features import FEATURES
 from .reasons import DenseRun
 
@@ -77,6 +78,37 @@ def find_source(
     if not all_finite(latent):
         raise HiLoError("The latent has NaN or infinite values. Check the VAE Encode before the sampler.")
     return Source(latent, picture, empty or noisy)
+
+
+def _mask_of_fill(model: Any, conds: dict[str, list[dict[str, Any]]], noise: Tensor, device: Any) -> Tensor | None:
+    """The mask that a fill model takes as an input, where its conditioning has one and the model looks at it; None
+    otherwise. So a run whose sampler got no noise mask still knows what is painted."""
+    for entries in conds.values():
+        for entry in entries:
+            mask = entry.get("concat_mask")
+            if not isinstance(mask, Tensor):
+                continue
+            given = {**entry, "noise": noise, "device": device}
+            seen = [model.concat_cond(**{**given, "concat_mask": one}) for one in (mask, 1 - mask)]
+            if isinstance(seen[0], Tensor) and not torch.equal(*seen):
+                return mask
+    return None
+
+
+def fill_mask(
+    patcher: Any, conds: dict[str, list[dict[str, Any]]], noise: Tensor, patch: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """(mask of the latent's size, tokens that may change) of a fill model's own mask; None of what is not there.
+
+    patcher: the host's ModelPatcher. patch: latent pixels per token side.
+    """
+    mask = _mask_of_fill(patcher.model, conds, noise, patcher.load_device)
+    if mask is None:
+        return None, None
+    mask = comfy.sampler_helpers.prepare_mask(mask, noise.shape, patcher.load_device)
+    grid = TokenGrid(noise.shape[-2], noise.shape[-1], patch)
+    edit = mask_to_tokens(is_edited(mask.reshape(-1, *mask.shape[-2:])), grid.height, grid.width, grid.patch).cpu()
+    return mask, edit if bool(edit.any()) else None
 
 
 def mask_on_latent(mask: Tensor | None, shape: torch.Size) -> Tensor | None:
