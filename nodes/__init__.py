@@ -12,13 +12,14 @@ class HiLoExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack, in the order of the menu."""
+        from .fit import HiLoFit
         from .mask_dilate import HiLoMaskDilate
         from .masked_decode import HiLoMaskedDecode
         from .model_patch import HiLoModelPatch
         from .report import HiLoReport
         from .token_select import HiLoTokenSelect
 
-        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport]
+        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport, HiLoFit]
 
 
 async def comfy_entrypoint() -> HiLoExtension:

@@ -12,6 +12,7 @@ from ..hilo_core.presets import PRESETS
 
 CATEGORY = "HiLo-Token"
 HiLoPlan = io.Custom("HILO_PLAN")
+FitWire = io.Custom("HILO_FIT")
 PRESET_TOOLTIP = "How much is kept.\n" + "\n".join(f"{name}: {preset.meaning}" for name, preset in PRESETS.items())
 
 

@@ -30,7 +30,7 @@ values = {{i.id: i.default for i in dilate.define_schema().inputs if i.id != "ma
 clean, dilated = dilate.execute(mask=mask, **values).args
 assert torch.equal(clean, mask) and dilated.sum() > mask.sum()
 assert not [name for name in sys.modules if name.split(".")[0] == "lab"]
-assert len(nodes) == 5
+assert len(nodes) == 6
 """
 
 
