@@ -22,6 +22,7 @@ TITLE = "HiLo Masked Decode"  # in the log, as on screen
 EMPTY = "nothing is painted: the original, untouched"
 CROPPED = "only the border that VAE Encode crops off is painted: the original, untouched"
 SEAM = "Edge of the mask: a seam may show; raise feather"
+MOVED = "; undo shift can move it back"
 ROUGH = 1.5  # times the original's step across the mask's border
 _log = logging.getLogger("hilo-token")
 
@@ -74,6 +75,12 @@ class HiLoMaskedDecode(io.ComfyNode):
                     optional=True,
                     tooltip="From HiLo Fit: the edit goes back into the picture that was given there, at its full size.",
                 ),
+                advanced(
+                    io.Boolean,
+                    "undo_shift",
+                    default=False,
+                    tooltip="Move the new picture back where it lies beside the original, up to 8 pixels, measured around the edit. For edit models that shift.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -98,6 +105,7 @@ class HiLoMaskedDecode(io.ComfyNode):
         match_colour: bool = False,
         margin: int = 8,
         fit: Any = None,
+        undo_shift: bool = False,
     ) -> io.NodeOutput:
         """Run the node."""
         check_vae(vae, "decode")
@@ -121,11 +129,13 @@ class HiLoMaskedDecode(io.ComfyNode):
         windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, like)
         regions = [canvas.pixels(window) for window in windows]
         if fit is None:
-            out, drift = composite(original, decoded, share, edited, regions, feather, match_colour)
+            out, drift = composite(original, decoded, share, edited, regions, feather, match_colour, undo_shift)
         else:
             out, place = original.clone(), fit.fit.part
             found = fit.fit.back(decoded, share, regions)
-            part_out, drift = composite(place(original), *found[:2], place(edited), found[2], feather, match_colour)
+            part_out, drift = composite(
+                place(original), *found[:2], place(edited), found[2], feather, match_colour, undo_shift
+            )
             place(out).copy_(part_out)
         part = sum(window.area for window in windows) / (rows * columns)
         note = note if part < 1 else ""
@@ -141,10 +151,12 @@ class HiLoMaskedDecode(io.ComfyNode):
 
 def _seen(drift: Drift, feather: int) -> str:
     """What can be seen of a result, without numbers. What `composite` left alone has the original's bits."""
-    outside = f"{'Beyond the feather' if feather else 'Outside the mask'}: not a pixel changed"
-    if drift.border is None:
-        return outside
-    return f"{outside}. " + (SEAM if drift.border > ROUGH else "Edge of the mask: smooth")
+    said = [f"{'Beyond the feather' if feather else 'Outside the mask'}: not a pixel changed"]
+    if drift.border is not None:
+        said.append(SEAM if drift.border > ROUGH else "Edge of the mask: smooth")
+    if drift.moved is not None:
+        said.append(f"The new picture lies {drift.moved}" + (": moved back" if drift.undone else MOVED))
+    return ". ".join(said)
 
 
 def _decode(

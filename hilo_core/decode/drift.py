@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .shift import Shift
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -19,6 +21,8 @@ class Drift:
     border: float | None = None  # mean step between neighbours across the mask's border, relative to the original's
     shift: tuple[float, float, float] | None = None  # mean of decode minus original on the ring: red, green, blue
     corrected: bool = False  # whether the colours were matched
+    moved: Shift | None = None  # of the decode against the original around the edit; of a batch the largest
+    undone: bool = False  # whether it was moved back
 
     def line(self) -> str:
         """One line for the log and the node."""
@@ -31,6 +35,8 @@ class Drift:
         if self.shift is not None:
             red, green, blue = self.shift
             parts.append(f"colours around the edit {red:+.2f} red, {green:+.2f} green, {blue:+.2f} blue")
+        if self.moved is not None:
+            parts.append(f"around the edit all lies {self.moved}{', moved back' if self.undone else ''}")
         return "; ".join([*parts, *(["colours matched"] if self.corrected else [])])
 
 
@@ -68,7 +74,7 @@ class DriftMeter:
         total, count = self._sums.get(name, (torch.zeros(()), 0))
         return total / count if count else None
 
-    def result(self, corrected: bool = False) -> Drift:
+    def result(self, corrected: bool = False, moved: Shift | None = None, undone: bool = False) -> Drift:
         """All windows together."""
         largest = {name: 255 * value.item() for name, value in self._largest.items()}
         means = {name: self._mean(name) for name in ("before", "after", "shift", "step", "step of the original")}
@@ -83,4 +89,6 @@ class DriftMeter:
             border,
             None if shift is None else (red, green, blue),
             corrected,
+            moved,
+            undone,
         )
