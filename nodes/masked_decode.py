@@ -79,6 +79,7 @@ class HiLoMaskedDecode(io.ComfyNode):
                     io.Boolean,
                     "undo_shift",
                     default=False,
+                    optional=True,
                     tooltip="Move the new picture back where it lies beside the original, up to 8 pixels, measured around the edit. For edit models that shift.",
                 ),
             ],
