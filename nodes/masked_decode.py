@@ -12,7 +12,7 @@ from ..hilo_core import HiLoError
 from ..hilo_core.decode.composite import composite
 from ..hilo_core.decode.drift import Drift
 from ..hilo_core.decode.fit import Fitted
-from ..hilo_core.decode.window_decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
+from ..hilo_core.decode.window_decoder import UnfitDecoder, WindowDecoder, context, global_layers, is_local
 from ..hilo_core.decode.windows import Canvas, Window, decode_windows, edit_windows
 from ..hilo_core.mask import is_edited
 from .common import CATEGORY, FitWire, advanced, node_id, schema, show_on_node
@@ -169,9 +169,10 @@ def _decode(
         decoded: Tensor = vae.decode(window.of(latent))
         return decoded
 
-    decoder, note = getattr(getattr(vae, "first_stage_model", None), "decoder", None), ""
+    model, note = getattr(vae, "first_stage_model", None), ""
+    decoder = getattr(model, "decoder", getattr(model, "taesd_decoder", None))
     if global_layers(decoder) is not None:
-        reach = min(margin, REACH)
+        reach = min(margin, context(decoder, canvas.ratio))
         windows = edit_windows(used, reach, full_from=0.5)
         if windows[0].area == used.numel():
             return windows, *decode_windows(plain, canvas, windows, reach, like), ""
@@ -181,7 +182,7 @@ def _decode(
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
             _log.warning("%s: plain windows, %s", TITLE, reason)
-    elif not is_local(getattr(vae, "first_stage_model", None)):
+    elif not is_local(model):
         note = "; colours may differ from a full decode: this VAE's layers are not known, and some see all of a picture"
     windows = edit_windows(used, margin)
     return windows, *decode_windows(plain, canvas, windows, margin, like), note

@@ -23,6 +23,7 @@ from .tiles import PARTS, SIDE, UnfitDecoder, bordered, moments, sample, tile_we
 from .windows import Window
 
 REACH = 4  # latent pixels that the layers after the cut see around a pixel; the little beyond changes nothing visible
+TINY_REACH = 8  # the same of a tiny VAE, all that its layers see
 COARSE = 4  # pixels along each side of a square that has one query in attention, where no window is
 QUERIES = 16384  # of one call of attention: bounds its memory where the kernel keeps all products
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]  # of a GroupNorm: mean and variance of each group, (groups,)
@@ -37,8 +38,14 @@ def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | 
 
     The structure: `mid`, `up` (a list, the last is run first) of blocks, `norm_out`; two-dimensional; no attention
     after the middle block. Or that of Wan's and Qwen-Image's VAE: `middle`, `upsamples`, of residual blocks and, later,
-    layers that resample; it normalises each pixel by itself, so only its attention looks at all of a picture.
+    layers that resample; it normalises each pixel by itself, so only its attention looks at all of a picture. Or one
+    sequence of layers whose GroupNorms all come before the first that enlarges, as in the tiny VAE of FLUX.2.
     """
+    if isinstance(decoder, nn.Sequential):
+        layers = list(decoder)
+        first = next((k for k, m in enumerate(layers) if isinstance(m, nn.Upsample)), 0)
+        below, above = nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
+        return None if is_local(below) or not is_local(above) else (layers[first - 1 : first], [])
     if isinstance(middle := getattr(decoder, "middle", None), nn.Sequential):
         after = list(getattr(decoder, "upsamples", ()))
         residual = list(takewhile(lambda m: hasattr(m, "residual"), after))
@@ -54,6 +61,18 @@ def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | 
         return None
     early = [*getattr(decoder, "mid", nn.Module()).children(), *blocks]
     return early, [m for u in up[:-1] for m in u.modules() if isinstance(m, nn.GroupNorm)] + [last]
+
+
+def context(decoder: Any, ratio: int) -> int:
+    """Latent pixels around a window that its layers after `global_layers` are given; ratio: pixels per latent pixel.
+
+    A latent pixel of two features' width, as FLUX.2's, needs half as many.
+    """
+    if isinstance(decoder, nn.Sequential):
+        reach, levels = TINY_REACH, sum(isinstance(m, nn.Upsample) for m in decoder)
+    else:
+        reach, levels = REACH, len(getattr(decoder, "up", ())) - 1
+    return -(-reach * 2**levels // ratio) if levels > 0 else reach
 
 
 def is_local(model: Any) -> bool:

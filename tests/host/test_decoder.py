@@ -10,10 +10,18 @@ import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.wan.vae import WanVAE
 from hilo_token.hilo_core.decode.tiles import UnfitDecoder
-from hilo_token.hilo_core.decode.window_decoder import COARSE, REACH, WindowDecoder, attention_at, global_layers
+from hilo_token.hilo_core.decode.window_decoder import (
+    COARSE,
+    REACH,
+    WindowDecoder,
+    attention_at,
+    context,
+    global_layers,
+)
 from hilo_token.hilo_core.decode.windows import Window
 from torch import nn
 
+from lab.judges.codec import Taef2
 from lab.speed.vaes import FLUX, WAN, photo, randomise, small
 from tools.pack import load_pack
 
@@ -118,6 +126,36 @@ def test_a_vae_whose_norms_see_one_pixel_is_exact():
     out, text = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
     assert 255 * (out - full)[mask > 0].abs().max().item() < 0.5 and "may differ" not in text
     assert torch.equal(out[mask == 0], photo(256)[mask == 0]) and hooks(vae) == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tiny_vae_whose_norms_come_first_is_exact(packed):
+    """As FLUX.2's: its GroupNorms lie at the latent's resolution, so they see the whole latent."""
+    model = Taef2(packed).eval().requires_grad_(False)
+    randomise(model)
+    ratio = 16 if packed else 8
+    vae = SimpleNamespace(decode=lambda z: model.decode(z) * 0.1 + 0.5, first_stage_model=model)
+    vae.spacial_compression_decode = lambda: ratio
+    latent = torch.randn(
+        1, 128 if packed else 32, 512 // ratio, 512 // ratio, generator=torch.Generator().manual_seed(0)
+    )
+    full, mask = vae.decode(latent), torch.zeros(1, 512, 512)
+    mask[:, 200:260, 130:190] = 1
+    node = load_pack("nodes.masked_decode").HiLoMaskedDecode
+    out, text = node.execute(vae, {"samples": latent}, photo(512), mask, feather=0).args
+    part = int(text.split("; ")[-1].split("%")[0])
+    assert 255 * (out - full)[mask > 0].abs().max().item() < 0.01 and "may differ" not in text and part < 25
+    assert torch.equal(out[mask == 0], photo(512)[mask == 0]) and hooks(vae) == 0
+    far = [slice(150 // ratio, 350 // ratio), slice(80 // ratio, 280 // ratio)]
+    alone = vae.decode(latent[..., far[0], far[1]])  # a window of its own statistics is not the full decode
+    y, x = (part.start * ratio for part in far)
+    assert 255 * (alone - full[:, y : y + alone.shape[1], x : x + alone.shape[2]])[:, 64:-64, 64:-64].abs().mean() > 0.1
+
+
+def test_context_is_in_latent_pixels(vae):
+    assert context(vae.first_stage_model.decoder, 8) == REACH == 4
+    assert context(vae.first_stage_model.decoder, 16) == 2 and context(WanVAE(**{**WAN, "dim": 32}).decoder, 8) == 4
+    assert context(Taef2().decoder, 8) == 8 and context(Taef2().decoder, 16) == 4
 
 
 def test_a_vae_of_unknown_layers_says_that_colours_may_differ(vae, latent):
