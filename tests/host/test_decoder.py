@@ -134,11 +134,12 @@ def test_a_tiny_vae_whose_norms_come_first_is_exact(packed):
     model = Taef2(packed).eval().requires_grad_(False)
     randomise(model)
     ratio = 16 if packed else 8
-    vae = SimpleNamespace(decode=lambda z: model.decode(z) * 0.1 + 0.5, first_stage_model=model)
-    vae.spacial_compression_decode = lambda: ratio
     latent = torch.randn(
         1, 128 if packed else 32, 512 // ratio, 512 // ratio, generator=torch.Generator().manual_seed(0)
     )
+    scale = 0.1 / model.decode(latent).std()
+    vae = SimpleNamespace(decode=lambda z: model.decode(z) * scale + 0.5, first_stage_model=model)
+    vae.spacial_compression_decode = lambda: ratio
     full, mask = vae.decode(latent), torch.zeros(1, 512, 512)
     mask[:, 200:260, 130:190] = 1
     node = load_pack("nodes.masked_decode").HiLoMaskedDecode
