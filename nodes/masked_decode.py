@@ -23,6 +23,7 @@ EMPTY = "nothing is painted: the original, untouched"
 CROPPED = "only the border that VAE Encode crops off is painted: the original, untouched"
 SEAM = "Edge of the mask: a seam may show; raise feather"
 MOVED = "; undo shift can move it back"
+SPARE = 8  # pixels around what is blended that are decoded well too, for the drift meter and where windows meet
 ROUGH = 1.5  # times the original's step across the mask's border
 _log = logging.getLogger("hilo-token")
 
@@ -127,7 +128,7 @@ class HiLoMaskedDecode(io.ComfyNode):
         if not used.any():
             return cls._result(original.clone(), CROPPED, CROPPED)
         like = original if fit is None else original.new_zeros(()).expand(batch, *size, 3)
-        windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, like)
+        windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, like, match_colour or undo_shift)
         regions = [canvas.pixels(window) for window in windows]
         if fit is None:
             out, drift = composite(original, decoded, share, edited, regions, feather, match_colour, undo_shift)
@@ -161,9 +162,12 @@ def _seen(drift: Drift, feather: int) -> str:
 
 
 def _decode(
-    vae: Any, latent: Tensor, canvas: Canvas, used: Tensor, margin: int, like: Tensor
+    vae: Any, latent: Tensor, canvas: Canvas, used: Tensor, margin: int, like: Tensor, measured: bool
 ) -> tuple[list[Window], Tensor, Tensor, str]:
-    """(windows, picture, its share, what to say of the method); see `decode_windows`."""
+    """(windows, picture, its share, what to say of the method); see `decode_windows`.
+
+    measured: whether the surroundings of the edit are wanted too, as far as the windows show them, and not only `SPARE`
+    pixels of them."""
 
     def plain(window: Window) -> Tensor:
         decoded: Tensor = vae.decode(window.of(latent))
@@ -177,8 +181,10 @@ def _decode(
         if windows[0].area == used.numel():
             return windows, *decode_windows(plain, canvas, windows, reach, like), ""
         try:
-            whole = WindowDecoder(vae.decode, decoder, latent, windows)
-            return windows, *decode_windows(whole, canvas, windows, reach, like), ""
+            spare = None if measured or reach * canvas.ratio // 2 <= SPARE else SPARE
+            ends = None if spare is None else (reach, canvas, spare)
+            whole = WindowDecoder(vae.decode, decoder, latent, windows, ends)
+            return windows, *decode_windows(whole, canvas, windows, reach, like, spare), ""
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
             _log.warning("%s: plain windows, %s", TITLE, reason)

@@ -53,8 +53,9 @@ class DriftMeter:
         original, decoded, out: (B, h, w, 3) in 0..1; the rest (B, h, w) bool: the edit, the decoded pixels outside the
         blend, the decoded pixels on a ring around the edit.
         """
+        old = original[outside]
         for name, picture in (("before", decoded), ("after", out)):
-            gap = (picture - original).abs().amax(-1)[outside]
+            gap = (picture[outside] - old).abs_().amax(-1)
             if gap.numel():
                 self._largest[name] = torch.maximum(self._largest.get(name, gap[0]), gap.amax())
             self._sum(name, gap)

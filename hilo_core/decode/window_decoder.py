@@ -11,7 +11,7 @@ done by forward hooks which are gone when a call ends. A decoder whose norms see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from typing import Any
 
@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .narrow import Narrowing, levels
 from .tiles import PARTS, SIDE, UnfitDecoder, bordered, moments, sample, tile_weights
-from .windows import Window
+from .windows import Canvas, Window
 
 REACH = 4  # latent pixels that the layers after the cut see around a pixel; the little beyond changes nothing visible
 TINY_REACH = 8  # the same of a tiny VAE, all that its layers see
-COARSE = 4  # pixels along each side of a square that has one query in attention, where no window is
+COARSE = 8  # pixels along each side of a square that has one query in attention, where no window is
 QUERIES = 16384  # of one call of attention: bounds its memory where the kernel keeps all products
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]  # of a GroupNorm: mean and variance of each group, (groups,)
 
@@ -107,17 +108,28 @@ class WindowDecoder:
     """Decodes windows of one latent. Call it with one of them; `HiLoError`s of the host's decode pass through.
 
     decode: the host's decode of a latent (B, C, h, w), or (B, C, 1, h, w) for a video VAE; decoder: its module.
-    UnfitDecoder from the constructor if the decoder does not fit.
+    spare: pixels around each window's own part that are wanted, if not all of the window: (margin, canvas, pixels), see
+    `narrow`. UnfitDecoder from the constructor if the decoder does not fit.
     """
 
     def __init__(
-        self, decode: Callable[[Tensor], Tensor], decoder: nn.Module, latent: Tensor, windows: list[Window]
+        self,
+        decode: Callable[[Tensor], Tensor],
+        decoder: nn.Module,
+        latent: Tensor,
+        windows: list[Window],
+        spare: tuple[int, Canvas, int] | None = None,
     ) -> None:
         found = global_layers(decoder)
         if found is None or (latent.ndim != 4 and found[1]):
             raise UnfitDecoder("the decoder's structure is not known")
         self._decode, self._decoder, self._latent, self._windows = decode, decoder, latent, windows
         self._early, self._norms = found
+        self._narrow = {}
+        if spare is not None:
+            margin, canvas, pixels = spare
+            stages = levels(decoder, pixels)
+            self._narrow = {window: Narrowing(window, margin, canvas, stages) for window in windows}
         rows, columns = latent.shape[-2:]
         self._sample = sample(rows, columns, SIDE) if self._norms else None
         self._features = [self._at_latent(item[None]) for item in latent]  # (1, D, h * scale, w * scale) each
@@ -130,9 +142,13 @@ class WindowDecoder:
         """The picture of a window, as the host's decode gives it."""
         pictures = []
         for item, features, statistics in zip(self._latent, self._features, self._statistics, strict=True):
-            part = window.scaled(self._scale).of(features).contiguous()
-            with self._from(part, lambda norm, x, known=statistics: known[norm]):  # type: ignore[misc]
-                pictures.append(self._decode(window.of(item[None])))
+            part, narrow = window.scaled(self._scale).of(features).contiguous(), self._narrow.get(window)
+            with (
+                self._from(part, lambda norm, x, known=statistics: known[norm]),  # type: ignore[misc]
+                nullcontext() if narrow is None else narrow.within(),
+            ):
+                picture = self._decode(window.of(item[None]))
+            pictures.append(picture if narrow is None else narrow.whole(picture))
         return torch.cat(pictures)
 
     def _at_latent(self, item: Tensor) -> Tensor:

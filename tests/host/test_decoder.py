@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.wan.vae import WanVAE
+from hilo_token.hilo_core.decode.narrow import levels
 from hilo_token.hilo_core.decode.tiles import UnfitDecoder
 from hilo_token.hilo_core.decode.window_decoder import (
     COARSE,
@@ -18,7 +19,7 @@ from hilo_token.hilo_core.decode.window_decoder import (
     context,
     global_layers,
 )
-from hilo_token.hilo_core.decode.windows import Window
+from hilo_token.hilo_core.decode.windows import Canvas, Window
 from torch import nn
 
 from lab.judges.codec import Taef2
@@ -128,6 +129,37 @@ def test_a_vae_whose_norms_see_one_pixel_is_exact():
     assert torch.equal(out[mask == 0], photo(256)[mask == 0]) and hooks(vae) == 0
 
 
+@pytest.mark.parametrize("structure", ["up", "upsamples"])
+@pytest.mark.parametrize("spare", [0, 8, 15])
+def test_windows_that_shrink_give_what_whole_ones_do(structure, spare):
+    """On the window's own part and `spare` pixels around it, bit for bit but for the order of sums."""
+    if structure == "up":
+        model, latent = AutoencoderKL(**CONFIG["params"]), torch.randn(1, 16, 40, 40)
+    else:
+        model, latent = WanVAE(**{**WAN, "dim": 32}), torch.randn(1, 16, 1, 40, 40)
+    randomise(model)
+    vae = comfy.sd.VAE(sd=model.state_dict(), **({"config": CONFIG} if structure == "up" else {}))
+    decoder, canvas = vae.first_stage_model.decoder, Canvas(40, 40, 8, 0, 0)
+    window = Window(6, 24, 0, 15)  # with 4 latent pixels of context, but on the left
+    known = {}
+
+    class Whole(WindowDecoder):
+        def _estimate(self, features):
+            return known.setdefault("all", super()._estimate(features))
+
+    plain = Whole(vae.decode, decoder, latent, [window])(window).reshape(1, 144, 120, 3)
+    sizes = []
+    handles = [m.register_forward_hook(lambda m, a, out: sizes.append(out.shape[-2:])) for m, _ in levels(decoder, 0)]
+    narrow = Whole(vae.decode, decoder, latent, [window], (4, canvas, spare))(window).reshape(plain.shape)
+    for handle in handles:
+        handle.remove()
+    near = slice(32 - spare, 144 - 32 + spare), slice(0, 120 - 32 + spare)
+    assert torch.allclose(narrow[:, near[0], near[1]], plain[:, near[0], near[1]], atol=2e-5)
+    last = sizes[-1]
+    assert last == (80 + 2 * (7 + spare), 88 + 7 + spare) and hooks(vae) == 0
+    assert not bool(narrow[:, :8].any()) or spare > 8
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_tiny_vae_whose_norms_come_first_is_exact(packed):
     """As FLUX.2's: its GroupNorms lie at the latent's resolution, so they see the whole latent."""
@@ -137,6 +169,9 @@ def test_a_tiny_vae_whose_norms_come_first_is_exact(packed):
     latent = torch.randn(
         1, 128 if packed else 32, 512 // ratio, 512 // ratio, generator=torch.Generator().manual_seed(0)
     )
+    latent *= torch.linspace(0.2, 3, latent.shape[-1])  # so that a part is unlike the whole
+    for block in (m for m in model.modules() if getattr(m, "pool", None) is not None):
+        block.pool[1].weight.fill_(1.0)  # which `randomise` takes for a bias
     scale = 0.1 / model.decode(latent).std()
     vae = SimpleNamespace(decode=lambda z: model.decode(z) * scale + 0.5, first_stage_model=model)
     vae.spacial_compression_decode = lambda: ratio
