@@ -27,7 +27,7 @@ REACH = 4  # latent pixels that the layers after the cut see around a pixel; the
 TINY_REACH = 8  # the same of a tiny VAE, all that its layers see
 COARSE = 8  # pixels along each side of a square that has one query in attention, where no window is
 QUERIES = 16384  # of one call of attention: bounds its memory where the kernel keeps all products
-Statistics = dict[nn.Module, tuple[Tensor, Tensor]]  # of a GroupNorm: mean and variance of each group, (groups,)
+Statistics = dict[nn.GroupNorm, tuple[Tensor, Tensor]]  # of a GroupNorm: mean and variance of each group, (groups,)
 
 
 class _Enough(Exception):
@@ -136,7 +136,10 @@ class WindowDecoder:
         self._scale = self._features[0].shape[-1] // latent.shape[-1]
         if any(f.shape[-2:] != tuple(self._scale * n for n in latent.shape[-2:]) for f in self._features):
             raise UnfitDecoder("the decoder's first layers have another size")
-        self._statistics = [self._estimate(features) for features in self._features]
+        self._statistics = [
+            {norm: per_channel(norm, *found) for norm, found in self._estimate(features).items()}
+            for features in self._features
+        ]
 
     def __call__(self, window: Window) -> Tensor:
         """The picture of a window, as the host's decode gives it."""
@@ -144,7 +147,7 @@ class WindowDecoder:
         for item, features, statistics in zip(self._latent, self._features, self._statistics, strict=True):
             part, narrow = window.scaled(self._scale).of(features).contiguous(), self._narrow.get(window)
             with (
-                self._from(part, lambda norm, x, known=statistics: known[norm]),  # type: ignore[misc]
+                self._from(part, lambda norm, x, known=statistics: normalised(x, norm, known[norm])),  # type: ignore[misc]
                 nullcontext() if narrow is None else narrow.within(),
             ):
                 picture = self._decode(window.of(item[None]))
@@ -181,18 +184,13 @@ class WindowDecoder:
         return attention_at(attention, x, exact)
 
     @contextmanager
-    def _from(
-        self, features: Tensor, statistics: Callable[[nn.GroupNorm, Tensor], tuple[Tensor, Tensor]]
-    ) -> Iterator[None]:
-        """A decode starts from `features` after the early layers, and normalises by statistics(norm, input)."""
+    def _from(self, features: Tensor, normalise: Callable[[nn.GroupNorm, Tensor], Tensor]) -> Iterator[None]:
+        """A decode starts from `features` after the early layers, and normalises by normalise(norm, input)."""
 
         def given(module: nn.Module, x: Tensor) -> Tensor:
             if x.shape[-2:] != features.shape[-2:] or len(x) != len(features):
                 raise UnfitDecoder(PARTS)
             return features
-
-        def normalise(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-            return normalised(x, norm, *statistics(norm, x))
 
         with replaced(self._early, given), replaced([*self._norms], normalise):
             yield
@@ -206,12 +204,12 @@ class WindowDecoder:
         weights = tile_weights(moments(tiles), moments(features)[0], chosen.shares.to(tiles.device))
         found: Statistics = {}
 
-        def gather(norm: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+        def gather(norm: nn.GroupNorm, x: Tensor) -> Tensor:
             variance, mean = torch.var_mean(x.float().reshape(len(x), norm.num_groups, -1), 2, correction=0)
             middle = weights @ mean
             spread = weights @ (variance + (mean - middle).square())
             found[norm] = middle, torch.maximum(spread, 0.1 * variance.mean(0))
-            return found[norm]
+            return normalised(x, norm, per_channel(norm, *found[norm]))
 
         with bordered(self._decoder, chosen), self._from(tiles, gather):
             self._decode(self._latent.new_zeros(len(tiles), self._latent.shape[1], SIDE, SIDE))
@@ -238,10 +236,16 @@ def attention_at(attention: Any, x: Tensor, exact: Tensor) -> Tensor:
     return result
 
 
-def normalised(x: Tensor, norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> Tensor:
-    """GroupNorm of x (B, C, h, w) by given statistics (groups,) of its groups, which are in single precision."""
-    each = x.shape[1] // norm.num_groups
-    weight, bias = (None if p is None else p.to(mean) for p in (norm.weight, norm.bias))
-    mean, variance = (value.repeat_interleave(each) for value in (mean, variance))
+def per_channel(norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> tuple[Tensor | None, ...]:
+    """(mean, variance, weight, bias) of each channel from the statistics (groups,) of a norm's groups, in their
+    precision."""
+    each = norm.num_channels // norm.num_groups
+    affine = (None if p is None else p.to(mean) for p in (norm.weight, norm.bias))
+    return mean.repeat_interleave(each), variance.repeat_interleave(each), *affine
+
+
+def normalised(x: Tensor, norm: nn.GroupNorm, known: tuple[Tensor | None, ...]) -> Tensor:
+    """GroupNorm of x (B, C, h, w) by what `per_channel` gives, which is in single precision."""
+    mean, variance, weight, bias = known
     mixed = x if x.device.type == "cuda" else x.to(mean)  # not every backend takes statistics of another precision
     return F.batch_norm(mixed, mean, variance, weight, bias, training=False, eps=norm.eps).to(x)
