@@ -79,10 +79,12 @@ class Canvas:
 
     def used(self, mask: Tensor, feather: int) -> Tensor:
         """(rows, columns) bool: latent pixels with a pixel of the blend. mask: (B, H, W), an edit where above 0."""
-        r, height, width = self.ratio, *mask.shape[1:]
+        r, (height, width) = self.ratio, mask.shape[1:]
         across = r - self.left, (self.columns + 1) * r + self.left - width
         down = r - self.top, (self.rows + 1) * r + self.top - height
-        cells = F.max_pool2d(F.pad((mask > 0).float().amax(0), (*across, *down))[None], r)
+        on = F.pad((mask > 0 if mask.dtype != torch.bool else mask).any(0), (*across, *down))
+        rows = on.reshape(-1, r, on.shape[1]).any(1)  # rows first: the larger part, in order of memory
+        cells = rows.reshape(len(rows), -1, r).any(2).float()[None]
         reach = ceil(feather / r)
         return F.max_pool2d(cells, 2 * reach + 1, 1, reach)[0, 1:-1, 1:-1] > 0
 
@@ -122,8 +124,11 @@ def edit_windows(used: Tensor, margin: int, full_from: float = 0.7) -> list[Wind
         )
 
     def count(window: Window) -> int:
-        """Used pixels: two windows for them decode as many at the least."""
         return int(np.count_nonzero(on[window.top : window.bottom, window.left : window.right]))
+
+    def least(pixels: int) -> float:
+        """What two windows with their margins decode for so many used pixels, at the least: two squares."""
+        return float(pixels + 4 * margin * pixels**0.5 + 8 * margin**2)
 
     whole = tight(Window(0, height, 0, width))
     if whole is None:
@@ -136,7 +141,7 @@ def edit_windows(used: Tensor, margin: int, full_from: float = 0.7) -> list[Wind
         """(cost, windows with their margins) for what is used in a tight window."""
         kept = window.grown(margin, height, width)
         found: tuple[int, tuple[Window, ...]] = kept.area + CALL_PIXELS, (kept,)
-        if kept.area < CALL_PIXELS + count(window):
+        if kept.area < CALL_PIXELS + least(count(window)):
             return found
         halves = [
             (Window(window.top, y, window.left, window.right), Window(y, window.bottom, window.left, window.right))
