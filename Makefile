@@ -21,7 +21,7 @@ demo: setup
 
 test: setup lint
 	@$(VENV) -m pytest tests/core --cov --cov-report=term
-	@$(VENV) -m pytest --ignore=tests/core
+	@$(VENV) -m pytest -n logical --dist loadfile --ignore=tests/core
 
 bench: setup
 	@$(VENV) -m lab.speed.cpu

@@ -1,4 +1,8 @@
-"""The attention bias in the host's attention: through its override, also beside an override of another node."""
+"""The attention bias in the host's attention, through the override that the host offers, also beside another node's.
+
+Takes the bias by number of keys, gives an override that adds it to the mask of each attention that sees the picture and
+hands on to the kernel, or the override, that would have run. DenseRun where the bias would get lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The arguments of one model call of the host's, and what of them lies on the picture's grid."""
+"""The arguments of one model call of the host's, and what of them lies on the picture's grid.
+
+A call is what the host's `apply_model` gets. Nothing here changes a tensor.
+"""
 
 from __future__ import annotations
 

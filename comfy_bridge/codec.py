@@ -1,4 +1,8 @@
-"""A model call's tensors as a strip, and back, on the device where the model computes."""
+"""A model call's tensors as a strip, and back, on the device where the model computes.
+
+Takes a run's plan and clean picture once for each device; then gives, for each call, the strip of whatever lies on the
+picture's grid, and the whole latent from the model's answer. It knows nothing of sequences or attention.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The table of model families: one row each. A family is recognised by its class, never by a file name."""
+"""The table of model families: one row each. A family is recognised by its class, never by a file name.
+
+A row says what cannot be found out by trying the model. HiLoError for a model of no known class.
+"""
 
 from __future__ import annotations
 

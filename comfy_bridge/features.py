@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WORKS, DENSE, REFUSED = "works", "works dense, with the reason", "refused"
+WORKS, DENSE, REFUSED = "works", "falls back to dense, and says why", "refused"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,12 @@ FEATURES: dict[str, Feature] = {
     "easycache": Feature("EasyCache", "test_easycache", text="skips steps by the strip's change"),
     "lazycache": Feature("LazyCache", "test_lazycache"),
     "rope": Feature("ScaleROPE", "test_scaled_positions"),
-    "block_replace": Feature("Block replacements ('dit')", "test_block_replacement", text="see the strip"),
-    "token_patch": Feature("Attention patches (attn1, attn2), NAG", "test_attention_patch", text="see the strip"),
+    "block_replace": Feature(
+        "Block replacements ('dit')", "test_block_replacement", text="receive the compressed sequence"
+    ),
+    "token_patch": Feature(
+        "Attention patches (attn1, attn2), NAG", "test_attention_patch", text="receive the compressed sequence"
+    ),
     "override": Feature("Attention overrides", "test_attention_override", text="called with the biased mask"),
     "override_kernel": Feature(
         "Attention overrides that drop the mask: SageAttention nodes",
@@ -76,7 +80,7 @@ FEATURES: dict[str, Feature] = {
         "Context windows", "test_context_windows", DENSE, "context windows take the latent apart"
     ),
     "batch": Feature(
-        "Train LoRA, and others that call the model picture by picture",
+        "Train LoRA, and other nodes that call the model one image at a time",
         "test_part_of_the_batch_with_a_plan_alone",
         DENSE,
         "a model call has a part of the batch only",

@@ -1,4 +1,8 @@
-"""How the tokens of a strip lie in the model's sequences: their positions, and the attention bias over them."""
+"""How the tokens of a strip lie in the model's sequences: their positions, and the attention bias over them.
+
+Takes what the probe found on a tiny picture and what the dense model asked its position embedder for, gives both for
+the strip. DenseRun where the two do not agree. It calls no model.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""What other nodes do within a model call, found out by looking: what may keep state between steps, what was made for
-the whole grid, what takes the place of the model's own code."""
+"""What other nodes do within a model call, found out by looking at the model and its options.
+
+It tells what may keep state between steps, what was made for the whole grid, what takes the place of the model's own
+code, and what else is on the model. It decides nothing: `refuse` and `run` do. Another node's patch is never changed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Puts HiLo-Token on a model through the host's ModelPatcher: three wrappers and one object patch."""
+"""Puts HiLo-Token on a model through the host's ModelPatcher: three wrappers and one object patch.
+
+Takes a model and what a node asks for, gives a clone of it. Around a run it makes the run's state, puts it into the
+run's own options, removes it however the run ends, and reports. HiLoError for a model of no known family.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a run is dense."""
+"""Why a run is dense: the one way in which any part of the bridge says so."""
 
 from __future__ import annotations
 

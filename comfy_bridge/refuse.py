@@ -1,4 +1,8 @@
-"""What a model call must not have, to be sampled as a strip."""
+"""What a model call must not have, to be sampled as a strip.
+
+Takes a call as it is about to be made, raises DenseRun with the reason for whatever assumes the full token grid and is
+not handled. What it does not know it refuses.
+"""
 
 from __future__ import annotations
 

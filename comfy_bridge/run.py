@@ -1,4 +1,8 @@
-"""The state of one sampling run, and one model call as a strip."""
+"""The state of one sampling run, and one model call as a strip.
+
+Takes every model call of the run; gives the whole latent, from a strip or from the dense call, as the schedule says and
+the call allows. It is made when sampling starts and gone when it ends; nothing of it is left in the model.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a run did: counted and measured, never assumed."""
+"""What a run did: counted and measured, never assumed.
+
+Takes the times of model calls without making a GPU wait, gives one summary at the end of a run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Low-frequency tokens: which square of the dense grid each one stands for, and its average."""
+"""Low-frequency tokens: which square of the token grid each one represents, and its average.
+
+Takes boolean grids and cell sizes, gives indices and masses: a cell is a square of 2x2, 4x4 or 8x8 tokens, and holds
+those of its tokens that are not kept. It knows nothing of why a token is kept.
+"""
 
 from __future__ import annotations
 

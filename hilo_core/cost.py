@@ -1,4 +1,8 @@
-"""What a plan saves: time of one model call as a function of its tokens."""
+"""What a plan saves: the time of one model call as a function of its number of tokens.
+
+A model of a transformer's floating-point operations, linear and quadratic, with a constant for what a call costs
+whatever its length. Every figure that comes from here is a prediction, and is called one wherever it is shown.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The one error this package raises on bad input: short, says what is wrong and what to do. And the check for NaN."""
+"""The one error that this package raises on bad input, and the check for values that are not finite.
+
+Its text is one sentence or two: what is wrong, and what to do. It is shown to the user as it is.
+"""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,8 @@
-"""Pixels, latent and tokens. A token is a `patch x patch` square of latent pixels."""
+"""Pixels, latent and tokens: a token is a `patch x patch` square of latent pixels.
+
+Takes sizes of latents, gives sizes of grids and the way between a latent (B, C, H, W) and its tokens (B, N, C, p, p).
+Latents whose sides are no multiple of the patch wrap round, as the models of the host pad them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""From a user's mask to the edit tokens: hygiene, coverage without loss, Euclidean dilation."""
+"""From a user's mask to the edit tokens: hygiene, coverage without loss, Euclidean dilation.
+
+Takes masks (B, H, W) of values 0..1 at any size, gives boolean token grids. Its promise: no pixel that may be denoised
+lies in a token that is not an edit token. HiLoError on masks of another shape, or with NaN.
+"""
 
 from __future__ import annotations
 

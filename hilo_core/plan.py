@@ -1,4 +1,8 @@
-"""The token plan: every edit token, the tokens of high frequency, low-frequency tokens for the rest."""
+"""The token plan: every edit token, the tokens of high frequency, low-frequency tokens for the rest.
+
+Takes the edit and the detail of a picture as token grids, and settings; gives which tokens the model sees, in which
+order, and how many dense tokens each one represents. It knows nothing of latents, models or samplers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Settings with a name."""
+"""Settings with a name: what a user chooses instead of a dozen numbers.
+
+The values come from measurements: `lab/judges/choose.py` prints them from stored results, and a test compares.
+"""
 
 from __future__ import annotations
 

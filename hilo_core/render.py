@@ -1,4 +1,8 @@
-"""The plan as a picture and a text."""
+"""The plan as a picture and as a text.
+
+Takes a plan and, if there is one, the picture (H, W, 3); gives an image of the same size with each kind of token in its
+colour, and a few lines with the numbers. It draws what the plan holds and decides nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Which steps run dense."""
+"""Which steps of a run are dense.
+
+Takes a number of steps or the run's sigmas, gives booleans and step numbers. Pure arithmetic on lists: a step is found
+by its sigma, so that samplers which evaluate between steps agree with those that do not.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.plot import COLOURS, Series, chart
-from lab.readme import filled, markdown, result, source
+from lab.readme import filled
+from lab.tables import markdown, result, source
 from tools import host
 
 REPORT, PLOTS = host.ROOT / "lab" / "REPORT.md", host.ROOT / "lab" / "report"

@@ -1,6 +1,7 @@
 """The real host for all tests. `tools.host` says where it is."""
 
 import logging
+import os
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch
 from tools import host
 
 host.prepare()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # one worker for each core
 torch.set_grad_enabled(False)
 torch.manual_seed(0)
 

@@ -11,15 +11,27 @@ from dataclasses import asdict
 import pytest
 from hilo_token.hilo_core.presets import PRESETS
 
-from lab import readme, report
+from lab import readme, report, tables
 from tools import host
 
 TEXT = readme.README.read_text(encoding="utf-8")
+METHOD = host.ROOT / "docs" / "method.md"
 
 
-def test_tables_are_up_to_date():
-    assert readme.filled(TEXT) == TEXT, "run: python -m lab.readme"
-    assert len(re.findall("<!-- table:", TEXT)) == len(readme.TABLES)
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_tables_are_up_to_date(page):
+    text = page.read_text(encoding="utf-8")
+    assert readme.filled(text) == text, "run: python -m lab.readme"
+
+
+def test_every_table_is_on_a_page():
+    named = [name for page in readme.PAGES for _, name, _ in readme.BLOCK.findall(page.read_text(encoding="utf-8"))]
+    assert sorted(named) == sorted(tables.TABLES)
+
+
+def test_readme_is_short():
+    """A reader in a hurry reads it to the end; tables and details have pages of their own."""
+    assert len(TEXT.splitlines()) <= 180
 
 
 def test_report_is_up_to_date():
@@ -32,12 +44,12 @@ def test_report_is_up_to_date():
 
 def test_presets_are_those_that_were_evaluated():
     """Whoever changes a preset evaluates it again."""
-    stored = readme.result("evaluate")["presets"]
+    stored = tables.result("evaluate")["presets"]
     assert json.loads(json.dumps({name: asdict(chosen) for name, chosen in PRESETS.items()})) == stored
 
 
 def test_snippet_runs():
-    (snippet,) = re.findall("```python\n(.*?)```", TEXT, re.DOTALL)
+    (snippet,) = re.findall("```python\n(.*?)```", METHOD.read_text(encoding="utf-8"), re.DOTALL)
     subprocess.run([sys.executable, "-c", snippet], cwd=host.ROOT, check=True)
 
 

@@ -113,14 +113,19 @@ def store(name: str, facts: dict[str, Any]) -> Path:
     return path
 
 
+def server_folder() -> Path:
+    """Where a server writes; the servers of tests that run beside each other share nothing."""
+    return CACHE / "server" / os.environ.get("PYTEST_XDIST_WORKER", "")
+
+
 def server_arguments(port: int) -> list[str]:
     """Arguments for a headless server that writes only into the cache."""
     import torch
 
     arguments = ["--port", str(port), "--disable-auto-launch", "--use-pytorch-cross-attention"]
     for name in ("output", "temp", "user"):
-        (CACHE / "server" / name).mkdir(parents=True, exist_ok=True)
-        arguments += [f"--{name}-directory", str(CACHE / "server" / name)]
+        (server_folder() / name).mkdir(parents=True, exist_ok=True)
+        arguments += [f"--{name}-directory", str(server_folder() / name)]
     arguments += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
     return arguments if torch.cuda.is_available() else ["--cpu", *arguments]
 

@@ -98,7 +98,7 @@ class ComfyServer:
 
     def output(self, name: str, subfolder: str = "") -> Path:
         """A file that the server wrote."""
-        return host.CACHE / "server" / "output" / subfolder / name
+        return host.server_folder() / "output" / subfolder / name
 
     def queue(self, prompt: dict[str, Any]) -> Result:
         """Run a prompt in API form to its end. ServerError with the node's message if it fails."""

@@ -1,4 +1,8 @@
-"""Colour drift: what a model or a VAE does to the colours of pixels that it should have left alone, undone."""
+"""Colour drift: what a model or a VAE does to the colours of pixels that it should have left alone, undone.
+
+Takes pixels (n, 3) of both pictures that should be alike, gives a gain and an offset for each channel of
+Oklab, and whether applying them helps. It never looks at pixels of the edit.
+"""
 
 from __future__ import annotations
 

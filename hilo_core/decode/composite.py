@@ -1,4 +1,8 @@
-"""Putting decoded windows into the original: own feather, shift and colours mended where that helps, drift measured."""
+"""The decoded picture put into the original, which stays bit for bit as it is outside the edit.
+
+Takes both pictures (B, H, W, 3) and the mask (B, H, W); gives the result and what was measured on the way. The blend
+covers the mask and the feather around it; a shift is undone and colours are matched where that helps.
+"""
 
 from __future__ import annotations
 

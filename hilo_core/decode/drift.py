@@ -1,4 +1,7 @@
-"""A drift meter: how much the decode changed pixels that are not edited, and how much of it is left in the result."""
+"""A drift meter: how much the decode changed pixels that are not edited, and how much of it is left in the result.
+
+Takes pictures (H, W, 3) of 0..1 and the pixels outside the edit, gives numbers in steps of 1/255. It only measures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Decoding what the edit costs: windows around the edits, and a blend that leaves every other pixel alone."""
+"""Decoding what the edit costs: windows around the edits, and how they are blended into one picture.
+
+Takes the latent pixels that are used, gives rectangles of the latent with the context that the decoder needs, and
+sums their decoded pixels with weights that taper towards each window's border. It knows nothing of the decoder.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Breaks a module in one place at a time and asks whether a test notices.
 
-    python -m lab.checks.mutate hilo_core/cells.py hilo_core/plan.py --test "python -m pytest -x -q tests/core"
+    python -m lab.checks.mutate hilo_core/cells.py hilo_core/plan.py --tests tests/core [--jobs 2] [--limit 100]
 
-Works in a copy of the tree (folders that start with a dot are linked), so that the tree itself never changes. Prints
-each survivor with its line before and after, and the share that was killed; ends with 1 if one survived.
+Works in copies of the tree (folders that start with a dot are linked), so that the tree itself never changes. Each
+worker loads torch and the host once and forks for each mutant, so this needs a system that can fork. Prints each
+survivor with its line before and after, and the share that was killed by module; ends with 1 if one survived.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
 import os
 import random
-import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +64,18 @@ def variants(node: ast.AST) -> Iterator[ast.AST]:
         yield ast.Constant(not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
         yield ast.Constant(node.value + 1)
-    elif isinstance(node, ast.Call) and len(node.args) == 2 and not any(isinstance(a, ast.Starred) for a in node.args):
+    elif isinstance(node, ast.Call) and len(node.args) == 2 and not _is_symmetric(node):
         yield ast.Call(node.func, node.args[::-1], node.keywords)
     elif isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign, ast.Raise)) and not _is_text(node):
         yield ast.Pass()
     elif isinstance(node, ast.If):
         yield ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+
+
+def _is_symmetric(call: ast.Call) -> bool:
+    """Exchanged arguments would change nothing, or cannot be exchanged."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    return name in ("min", "max", "minimum", "maximum", "equal") or any(isinstance(a, ast.Starred) for a in call.args)
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -104,49 +114,128 @@ def copy_tree(target: Path) -> None:
     """The tree without what its owner hides; environments and caches are linked."""
     shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".*", "__pycache__"), symlinks=True)
     for hidden in ROOT.glob(".*"):
-        if hidden.name != ".git" and not hidden.name.endswith("_cache"):
+        if hidden.name not in (".git", ".gpu", ".hypothesis") and not hidden.name.endswith("_cache"):
             (target / hidden.name).symlink_to(hidden.resolve())
 
 
-def killed(tree: Path, command: list[str], timeout: float) -> bool:
-    """Whether the tests fail, or do not end."""
-    quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(command, cwd=tree, env=quiet, capture_output=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+def survives(tests: list[str], timeout: float) -> bool:
+    """Whether the tests pass in a child of this process, in time; the tree is the working directory."""
+    child = os.fork()
+    if not child:
+        import pytest
+        from hypothesis import Phase, settings
+
+        settings.register_profile("mutate", phases=(Phase.explicit, Phase.generate))  # any failure will do
+        settings.load_profile("mutate")
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+        os.setpgrp()
+        os._exit(int(pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests])))
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def work(tests: list[str], timeout: float) -> None:
+    """A worker: a mutant on each line of the input, a verdict on each line of the output."""
+    sys.dont_write_bytecode = True
+    from tools import host
+
+    host.prepare()
+    import comfy.sd  # noqa: F401  # once for all children
+    import hypothesis  # noqa: F401
+    import scipy.ndimage  # noqa: F401
+
+    for line in sys.stdin:
+        path, source = json.loads(line)
+        module = Path(path)
+        kept = module.read_text(encoding="utf-8")
+        module.write_text(source, encoding="utf-8")
+        alive = survives(tests, timeout)
+        module.write_text(kept, encoding="utf-8")
+        sys.stdout.write(f"{int(alive)}\n")
+        sys.stdout.flush()
+
+
+class Worker:
+    """A process with a tree of its own."""
+
+    def __init__(self, tree: Path, options: argparse.Namespace) -> None:
+        copy_tree(tree)
+        command = [sys.executable, "-m", "lab.checks.mutate", "--worker", "--timeout", str(options.timeout)]
+        quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [*command, "--tests", *options.tests], cwd=tree, env=quiet, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def alive(self, path: str, source: str) -> bool:
+        """Whether a mutant survives."""
+        self.process.stdin.write(json.dumps([path, source]) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit("A worker ended.")
+        return answer.strip() == "1"
 
 
 def main() -> int:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="+", help="paths within the repository")
-    parser.add_argument("--test", required=True, help="a command that ends with 0 if all is well; run in the copy")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one mutant")
-    parser.add_argument("--limit", type=int, default=0, help="so many mutants at random; 0: all")
+    parser.add_argument("modules", nargs="*", help="paths within the repository")
+    parser.add_argument("--tests", nargs="+", required=True, help="what pytest is given")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one mutant")
+    parser.add_argument("--limit", type=int, default=0, help="so many mutants of each module at random; 0: all")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    found = [m for path in given.modules for m in mutants(path, (ROOT / path).read_text(encoding="utf-8"))]
-    if given.limit:
-        found = random.Random(0).sample(found, min(given.limit, len(found)))
+    if given.worker:
+        work(given.tests, given.timeout)
+        return 0
+    found: list[Mutant] = []
+    for path in given.modules:
+        here = list(mutants(path, (ROOT / path).read_text(encoding="utf-8")))
+        found += random.Random(0).sample(here, min(given.limit or len(here), len(here)))
+    survivors: list[Mutant] = []
+    waiting, lock = iter(found), threading.Lock()
+
+    def run(worker: Worker) -> None:
+        while True:
+            with lock:
+                mutant = next(waiting, None)
+            if mutant is None:
+                return
+            if worker.alive(mutant.path, mutant.source):
+                with lock:
+                    survivors.append(mutant)
+                    sys.stdout.write(f"survived {mutant.path}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}\n")
+                    sys.stdout.flush()
+
     with tempfile.TemporaryDirectory() as folder:
-        tree, command, alive = Path(folder) / "tree", shlex.split(given.test), 0
-        copy_tree(tree)
-        if killed(tree, command, given.timeout):
+        workers = [Worker(Path(folder) / f"tree{number}", given) for number in range(given.jobs)]
+        first = given.modules[0]
+        if not workers[0].alive(first, (ROOT / first).read_text(encoding="utf-8")):
             sys.stderr.write("The tests fail before anything is broken.\n")
             return 2
-        for mutant in found:
-            module = tree / mutant.path
-            kept = module.read_text(encoding="utf-8")
-            module.write_text(mutant.source, encoding="utf-8")
-            if not killed(tree, command, given.timeout):
-                alive += 1
-                sys.stdout.write(f"survived {mutant.path}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}\n")
-                sys.stdout.flush()
-            module.write_text(kept, encoding="utf-8")
-    share = 100 * (len(found) - alive) / max(1, len(found))
-    sys.stdout.write(f"{len(found) - alive} of {len(found)} mutants killed, {share:.0f} %\n")
-    return 1 if alive else 0
+        threads = [threading.Thread(target=run, args=(worker,)) for worker in workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for worker in workers:
+            worker.process.stdin.close()
+            worker.process.wait()
+    for path in given.modules:
+        total, alive = (sum(m.path == path for m in group) for group in (found, survivors))
+        sys.stdout.write(f"{path}: {total - alive} of {total} killed, {100 * (total - alive) / max(1, total):.0f} %\n")
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,185 @@
+"""The tables of the README and of `docs/`, made from code and from stored results; nothing is written down twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tools import host
+
+
+def result(name: str) -> dict[str, Any]:
+    """A stored result."""
+    return json.loads((host.ROOT / "lab" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def source(facts: dict[str, Any], more: str = "") -> str:
+    """The line under a table that says where its figures come from."""
+    commands = "; ".join(f"`{command}`" for command in facts.get("commands", [facts.get("command")]))
+    return f"\n{facts['device']}; commit {facts['commit']}; {commands}.{more}\n"
+
+
+def presets() -> str:
+    """Presets and their settings."""
+    from hilo_token.hilo_core.presets import PRESETS
+
+    rows = []
+    for name, p in PRESETS.items():
+        if p.off:
+            rows.append([f"`{name}`", "-", "-", "-", "-", "all", p.meaning])
+            continue
+        t = p.tokens
+        low = "one real token for each " if t.native else "the average of each "
+        low += ", ".join(f"{f}x{f}" + (f" from {least:g} tokens" if least else "") for f, least in t.levels)
+        most = "" if t.rule == "ratio" else f", at most {t.max_high:.1%} of all"
+        high = f"{t.amount:.0%} of {'all tokens' if t.rule == 'ratio' else 'the detail energy'}{most}"
+        dense = f"{p.schedule.first:.0%} of the steps, rounded" if p.schedule.first else "none"
+        rows.append([f"`{name}`", f"{t.dilation:g}", high, low, f"{p.mass_bias:g}", dense, p.meaning])
+    return markdown(
+        [
+            "preset",
+            "margin, tokens",
+            "high-frequency tokens",
+            "low-frequency tokens",
+            "mass bias",
+            "dense steps",
+            "meaning",
+        ],
+        rows,
+    )
+
+
+def families() -> str:
+    """Model families."""
+    from hilo_token.comfy_bridge.families import FAMILIES
+
+    rows = []
+    for f in FAMILIES:
+        compressed = "picture and references" if f.references else "picture"
+        rows.append([f.name, f.checkpoints, compressed, f.dense_when or "-", f.since])
+    return markdown(["family", "checkpoints", "compressed", "runs dense with", "ComfyUI"], rows)
+
+
+def bench() -> str:
+    """Speed-ups of the demo model on a CPU."""
+    facts = result("bench_cpu")
+    rows = [[f"{ratio} %", f"{x:.2f}x"] for ratio, x in facts["speedup"]["1024"].items()]
+    source = f"\n{facts['device']}; `{facts['command']}`; commit {facts['commit']}; {facts['steps']} steps, "
+    source += f"1024x1024 px, preset `{facts['preset']}`.\n"
+    return markdown(["mask", "whole run, dense time / compressed time"], rows) + source
+
+
+def gpu() -> str:
+    """Speed-ups of full-size models on a GPU."""
+    from lab.speed.real_models import REAL
+
+    facts, rows = result("bench_gpu"), []
+    names = list(REAL)
+    for r in facts["rows"]:
+        if r["preset"] in ("balanced", "fast") and r["steps"] == 8 and not r["stack"]:
+            tokens = " to ".join(str(n) for n in sorted({min(r["tokens"]), max(r["tokens"])}))
+            model = r["model"] + (" (fp8)" if r["weights"] == "fp8" else "")
+            rows.append([model, f"{r['side']} px", f"{r['ratio']} %", f"`{r['preset']}`", f"{r['speedup']:.2f}x",
+                         f"{tokens} of {r['total']}", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s",
+                         f"{r['hilo_gib']:.1f} of {r['dense_gib']:.1f} GiB"])  # fmt: skip
+    rows.sort(key=lambda row: (names.index(row[0].removesuffix(" (fp8)")), row[0], int(row[1][:4])))
+    head = ["model", "canvas", "mask", "preset", "whole run", "tokens", "dense", "compressed", "peak memory"]
+    commits = ", ".join(dict.fromkeys(r["commit"] for r in facts["rows"]))
+    return markdown(head, rows) + f"\n{facts['device']}; commits {commits}; `python -m lab.speed.gpu`; 8 steps.\n"
+
+
+def profile() -> str:
+    """Where the time of a step goes: kernels, waiting for the processor, and what is outside the model."""
+    lines = []
+    for r in result("bench_gpu")["rows"]:
+        if r["model"] == "FLUX.1 Fill" and r["preset"] == "balanced" and "hilo_busy_s" in r:
+            n, same = r["tokens"][0], r["own_step_s"] / r["same_tokens_s"]
+            lines.append([f"{r['side']} px", f"{r['ratio']} %", f"{n}", f"{1000 * r['own_step_s']:.0f} ms",
+                          f"{1000 * r['hilo_busy_s']:.0f} ms", f"{same:.2f}", f"{100 * r['outside_share']:.0f} %",
+                          f"{r['dense_busy_s'] / r['hilo_busy_s']:.2f}x", f"{r['speedup']:.2f}x"])  # fmt: skip
+    head = ["canvas", "mask", "tokens", "compressed step", "its kernels", "over a dense step of as many tokens",
+            "of the run outside the model", "speed-up of kernels", "of the whole run"]  # fmt: skip
+    return markdown(head, lines)
+
+
+def quality() -> str:
+    """What the presets change, on the demo model."""
+    facts, rows = result("evaluate"), []
+    for r in facts["rows"]:
+        if r["scheme"] in ("balanced", "quality", "fast", "paper", "dense, another seed"):
+            rows.append([r["scheme"], f"{r['ratio']} %", f"{r['psnr_truth_change'][0]:+.2f} dB",
+                         f"{r['ssim_truth_change'][0]:+.4f}", f"{r['sharpness'][0]:.3f}", f"{r['border'][0]:.3f}",
+                         f"{r['psnr_dense']:.1f} dB"])  # fmt: skip
+    head = ["", "mask", "PSNR to the truth, change", "SSIM to the truth, change", "sharpness", "border jump",
+            "PSNR to the dense fill"]  # fmt: skip
+    return markdown(head, rows) + source(facts, f" {facts['pictures']} pictures.")
+
+
+def planning() -> str:
+    """Time of planning, and of the live map."""
+    facts = result("bench_cpu")
+    rows = [[f"{side}x{side}", f"{ms:.0f} ms", f"{facts['preview_ms'][side]:.0f} ms"]
+            for side, ms in facts["planning_ms"].items()]  # fmt: skip
+    return markdown(["picture", "planning, one CPU core", "live map after a change, slowest setting"], rows)
+
+
+def compatibility() -> str:
+    """What else may be on the model."""
+    from hilo_token.comfy_bridge import features
+
+    return markdown(["with", "result", "", "test"], [list(row) for row in features.table()])
+
+
+HEADLINE = (
+    ("FLUX.1 Fill", 1024),
+    ("FLUX.1 Fill", 2048),
+    ("FLUX.2 klein 4B", 1024),
+    ("Qwen-Image-Edit", 1024),
+    ("Z-Image", 2048),
+)
+
+
+def headline() -> str:
+    """What an edit of 6.38 % of a picture costs: five rows."""
+    facts, rows = result("bench_gpu"), []
+    for model, side in HEADLINE:
+        wanted = {"model": model, "side": side, "ratio": 6.38, "preset": "balanced", "weights": "bf16", "steps": 8}
+        found = [r for r in facts["rows"] if wanted.items() <= r.items() and not r["stack"]]
+        rows += [[model, f"{side} px", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s", f"**{r['speedup']:.1f}x**"]
+                 for r in found[:1]]  # fmt: skip
+    head = ["model", "picture", "dense", "HiLo-Token", "faster"]
+    device = facts["device"].split(",")[0]
+    return f"{markdown(head, rows)}\n8 steps, 6.38 % of the picture masked, preset `balanced`, {device}.\n"
+
+
+def checkpoints() -> str:
+    """The supported models in one sentence."""
+    from hilo_token.comfy_bridge.families import FAMILIES
+
+    return "; ".join(f.checkpoints for f in FAMILIES) + ".\n"
+
+
+def workflows() -> str:
+    """The example workflows, by the heading of their note."""
+    rows = []
+    for path in sorted((host.ROOT / "example_workflows").glob("*.json")):
+        notes = [n["widgets_values"][0] for n in json.loads(path.read_text(encoding="utf-8"))["nodes"]
+                 if n["type"] == "MarkdownNote"]  # fmt: skip
+        titles = [found[1] for note in notes if (found := re.search("^## (.+)$", note, re.MULTILINE))]
+        rows.append([f"`{path.stem}`", titles[0]])
+    return markdown(["workflow", "what it does"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "headline": headline, "checkpoints": checkpoints, "workflows": workflows, "presets": presets, "families": families,
+    "bench": bench, "planning": planning, "gpu": gpu, "profile": profile, "quality": quality,
+    "compatibility": compatibility,
+}  # fmt: skip
