@@ -25,6 +25,7 @@ WORKFLOWS: dict[str, Callable[[Example], None]] = {
     "hilo_flux2_klein_edit": edit.flux2_klein,
     "hilo_qwen_edit_2511": edit.qwen_2511,
     "hilo_ab_test": fill.ab_test,
+    "hilo_flux_fill_detail": fill.fill_detail,
 }
 
 
