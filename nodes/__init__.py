@@ -11,13 +11,16 @@ class HiLoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack, in the order of the menu."""
         from .demo_model import HiLoDemoModel
+        from .fit import HiLoFit
         from .mask_dilate import HiLoMaskDilate
         from .masked_decode import HiLoMaskedDecode
         from .model_patch import HiLoModelPatch
         from .report import HiLoReport
         from .token_select import HiLoTokenSelect
 
-        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport, HiLoDemoModel]
+        return [
+            HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport, HiLoFit, HiLoDemoModel,
+        ]  # fmt: skip
 
 
 async def comfy_entrypoint() -> HiLoExtension:

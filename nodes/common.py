@@ -15,6 +15,7 @@ from ..hilo_core.presets import PRESETS
 CATEGORY = "HiLo-Token"
 LONGEST = 1024  # px a side of a picture that is only shown
 HiLoPlan = io.Custom("HILO_PLAN")
+FitWire = io.Custom("HILO_FIT")
 PRESET_TOOLTIP = "How much is kept.\n" + "\n".join(f"{name}: {preset.meaning}" for name, preset in PRESETS.items())
 
 

@@ -11,16 +11,19 @@ from torch import Tensor
 from ..hilo_core import HiLoError
 from ..hilo_core.decode.composite import composite
 from ..hilo_core.decode.drift import Drift
-from ..hilo_core.decode.window_decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
+from ..hilo_core.decode.fit import Fitted
+from ..hilo_core.decode.window_decoder import UnfitDecoder, WindowDecoder, context, global_layers, is_local
 from ..hilo_core.decode.windows import Canvas, Window, decode_windows, edit_windows
 from ..hilo_core.mask import is_edited
-from .common import CATEGORY, advanced, before_and_after, node_id, schema, show_on_node
+from .common import CATEGORY, FitWire, advanced, before_and_after, node_id, schema, show_on_node
 from .inputs import check_latent, check_vae, checked, same_size
 
 TITLE = "HiLo Masked Decode"  # in the log, as on screen
 EMPTY = "nothing is painted: the original, untouched"
 CROPPED = "only the border that VAE Encode crops off is painted: the original, untouched"
 SEAM = "Edge of the mask: a seam may show; raise feather"
+MOVED = "; undo shift can move it back"
+SPARE = 8  # pixels around what is blended that are decoded well too, for the drift meter and where windows meet
 ROUGH = 1.5  # times the original's step across the mask's border
 _log = logging.getLogger("hilo-token")
 
@@ -40,7 +43,10 @@ class HiLoMaskedDecode(io.ComfyNode):
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that encoded the picture."),
                 io.Latent.Input("samples", tooltip="The sampler's latent."),
-                io.Image.Input("original", tooltip="The picture that was encoded, at its size."),
+                io.Image.Input(
+                    "original",
+                    tooltip="The picture that was encoded, at its size. With a fit, that or the picture that was given to HiLo Fit.",
+                ),
                 io.Mask.Input(
                     "mask",
                     tooltip="The mask of the edit, of the picture's size. What is painted is replaced; near-black is not.",
@@ -65,6 +71,18 @@ class HiLoMaskedDecode(io.ComfyNode):
                     max=64,
                     tooltip="Context around the edit that is decoded with it, in latent pixels. More is closer to a full decode, and slower.",
                 ),
+                FitWire.Input(
+                    "fit",
+                    optional=True,
+                    tooltip="From HiLo Fit: the edit goes back into the picture that was given there, at its full size.",
+                ),
+                advanced(
+                    io.Boolean,
+                    "undo_shift",
+                    default=False,
+                    optional=True,
+                    tooltip="Move the new picture back where it lies beside the original, up to 8 pixels, measured around the edit. For edit models that shift.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -88,23 +106,39 @@ class HiLoMaskedDecode(io.ComfyNode):
         feather: int = 8,
         match_colour: bool = False,
         margin: int = 8,
+        fit: Any = None,
+        undo_shift: bool = False,
     ) -> io.NodeOutput:
         """Run the node."""
         check_vae(vae, "decode")
-        latent, edited = check_latent(samples), is_edited(mask)
-        batch, (height, width), (rows, columns) = latent.shape[0], original.shape[1:3], latent.shape[-2:]
-        if not bool(edited.any()):
+        latent = check_latent(samples)
+        batch, (rows, columns) = latent.shape[0], latent.shape[-2:]
+        if not bool(is_edited(mask).any()):
+            original = original if fit is None else _fitted(fit, original, mask)[0]
             return cls._result(original, _for_batch(original, batch, "images").clone(), EMPTY, EMPTY)
-        same_size(original, mask)
+        if fit is None:
+            same_size(original, mask)
+            canvas_mask, size = mask, original.shape[1:3]
+        else:
+            original, mask, canvas_mask, size = _fitted(fit, original, mask)
         original = _for_batch(original, batch, "images")
-        edited = _for_batch(edited.to(original.device), batch, "masks")
-        canvas = Canvas.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
-        used = canvas.used(edited, feather)
+        edited, seen = (_for_batch(is_edited(m).to(original.device), batch, "masks") for m in (mask, canvas_mask))
+        canvas = Canvas.of((size[0], size[1]), (rows, columns), int(vae.spacial_compression_decode()))
+        used = canvas.used(seen, feather if fit is None else fit.fit.need(feather))
         if not used.any():
             return cls._result(original, original.clone(), CROPPED, CROPPED)
-        windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, original)
+        like = original if fit is None else original.new_zeros(()).expand(batch, *size, 3)
+        windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, like, match_colour or undo_shift)
         regions = [canvas.pixels(window) for window in windows]
-        out, drift = composite(original, decoded, share, edited, regions, feather, match_colour)
+        if fit is None:
+            out, drift = composite(original, decoded, share, edited, regions, feather, match_colour, undo_shift)
+        else:
+            out, place = original.clone(), fit.fit.part
+            found = fit.fit.back(decoded, share, regions)
+            part_out, drift = composite(
+                place(original), *found[:2], place(edited), found[2], feather, match_colour, undo_shift
+            )
+            place(out).copy_(part_out)
         part = sum(window.area for window in windows) / (rows * columns)
         note = note if part < 1 else ""
         return cls._result(
@@ -121,37 +155,67 @@ class HiLoMaskedDecode(io.ComfyNode):
 
 def _seen(drift: Drift, feather: int) -> str:
     """What can be seen of a result, without numbers. What `composite` left alone has the original's bits."""
-    outside = f"{'Beyond the feather' if feather else 'Outside the mask'}: not a pixel changed"
-    if drift.border is None:
-        return outside
-    return f"{outside}. " + (SEAM if drift.border > ROUGH else "Edge of the mask: smooth")
+    said = [f"{'Beyond the feather' if feather else 'Outside the mask'}: not a pixel changed"]
+    if drift.border is not None:
+        said.append(SEAM if drift.border > ROUGH else "Edge of the mask: smooth")
+    if drift.moved is not None:
+        said.append(f"The new picture lies {drift.moved}" + (": moved back" if drift.undone else MOVED))
+    return ". ".join(said)
 
 
 def _decode(
-    vae: Any, latent: Tensor, canvas: Canvas, used: Tensor, margin: int, like: Tensor
+    vae: Any, latent: Tensor, canvas: Canvas, used: Tensor, margin: int, like: Tensor, measured: bool
 ) -> tuple[list[Window], Tensor, Tensor, str]:
-    """(windows, picture, its share, what to say of the method); see `decode_windows`."""
+    """(windows, picture, its share, what to say of the method); see `decode_windows`.
+
+    measured: whether the surroundings of the edit are wanted too, as far as the windows show them, and not only `SPARE`
+    pixels of them."""
 
     def plain(window: Window) -> Tensor:
         decoded: Tensor = vae.decode(window.of(latent))
         return decoded
 
-    decoder, note = getattr(getattr(vae, "first_stage_model", None), "decoder", None), ""
+    model, note = getattr(vae, "first_stage_model", None), ""
+    decoder = getattr(model, "decoder", getattr(model, "taesd_decoder", None))
     if global_layers(decoder) is not None:
-        reach = min(margin, REACH)
+        reach = min(margin, context(decoder, canvas.ratio))
         windows = edit_windows(used, reach, full_from=0.5)
         if windows[0].area == used.numel():
             return windows, *decode_windows(plain, canvas, windows, reach, like), ""
         try:
-            whole = WindowDecoder(vae.decode, decoder, latent, windows)
-            return windows, *decode_windows(whole, canvas, windows, reach, like), ""
+            spare = None if measured or reach * canvas.ratio // 2 <= SPARE else SPARE
+            ends = None if spare is None else (reach, canvas, spare)
+            whole = WindowDecoder(vae.decode, decoder, latent, windows, ends)
+            return windows, *decode_windows(whole, canvas, windows, reach, like, spare), ""
         except UnfitDecoder as reason:
             note = f"; colours may differ from a full decode: {reason}"
             _log.warning("%s: plain windows, %s", TITLE, reason)
-    elif not is_local(getattr(vae, "first_stage_model", None)):
+    elif not is_local(model):
         note = "; colours may differ from a full decode: this VAE's layers are not known, and some see all of a picture"
     windows = edit_windows(used, margin)
     return windows, *decode_windows(plain, canvas, windows, margin, like), note
+
+
+def _fitted(fit: Any, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+    """(picture at full size, its mask, the mask on the canvas, the canvas's size); HiLoError if they do not belong to
+    this fit. The mask may be empty, of any size."""
+    if not isinstance(fit, Fitted):
+        raise HiLoError(f"The fit is a {type(fit).__name__}, not a fit. Connect HiLo Fit.")
+    (tall, wide), (height, width) = fit.fit.size, fit.fit.canvas
+    sizes = f"HiLo Fit was given {wide}x{tall} px and made {width}x{height} px of it."
+    whole = fit.original(original)
+    if whole is None:
+        raise HiLoError(
+            f"The original is {original.shape[2]}x{original.shape[1]} px, but {sizes} Connect one of these."
+        )
+    if not bool(is_edited(mask).any()):
+        return whole, mask, mask, fit.fit.canvas
+    masks = fit.masks(mask)
+    if masks is None:
+        raise HiLoError(f"The mask is {mask.shape[2]}x{mask.shape[1]} px, but {sizes} Connect one of these masks.")
+    if bool(is_edited(masks[0]).sum() > is_edited(fit.fit.part(masks[0])).sum()):
+        raise HiLoError("The mask is painted where HiLo Fit's canvas shows nothing. Give HiLo Fit the same mask.")
+    return whole, *masks, fit.fit.canvas
 
 
 def _for_batch(value: Tensor, batch: int, name: str) -> Tensor:

@@ -27,6 +27,7 @@ WORKFLOWS: dict[str, Callable[[Example], None]] = {
     "Qwen-Image-Edit 2511 - masked edit": edit.qwen_2511,
     "FLUX.1 Fill - compare with normal speed": fill.ab_test,
     **leaders.WORKFLOWS,
+    "FLUX.1 Fill - fill with detail": fill.fill_detail,
 }
 
 

@@ -1,12 +1,13 @@
 """The decoded picture put into the original, which stays bit for bit as it is outside the edit.
 
 Takes both pictures (B, H, W, 3) and the mask (B, H, W); gives the result and what was measured on the way. The blend
-lies inside the mask; colours are matched where that helps.
+covers the mask and the feather around it; a shift is undone and colours are matched where that helps.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from scipy import ndimage
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .colour import Match, helpful
 from .drift import Drift, DriftMeter
+from .shift import Shift, measure, undone
 
 BAND = 256  # rows of the mask that one core looks at
 RING = 32  # pixels around the edit at which the colour match and the drift meter look
@@ -65,32 +67,57 @@ def composite(
     regions: list[tuple[slice, slice]],
     feather: int,
     match: bool,
+    undo: bool = False,
 ) -> tuple[Tensor, Drift]:
     """(result, drift): the decoded regions over the original; everywhere else the original's bits.
 
     original, decoded: (B, H, W, 3) in 0..1; share: (H, W), above 0 where `decoded` holds something; mask: (B, H, W),
-    an edit where above 0; feather: pixels; match: whether to match the colours, picture by picture, where that helps.
+    an edit where above 0; feather: pixels; match: whether to match the colours, undo: whether to move the new picture
+    back where it was shifted; both picture by picture, and only where that helps.
     """
     out, meter = original.clone(), DriftMeter()
     far = distances(mask, regions, max(feather, RING))
     rings = [(f > 0) & (f <= RING) & (share[at] > 0) for f, at in zip(far, regions, strict=True)]
-    matches: list[Match | None] = [None] * len(original)
-    if match:
-        matches = [_match(original[k], decoded[k], [r[k] for r in rings], regions) for k in range(len(original))]
-    for (y, x), f, ring in zip(regions, far, rings, strict=True):
-        old, new, weight = original[:, y, x], decoded[:, y, x], blend_weight(f, feather)
-        matched = [picture if found is None else found(picture) for picture, found in zip(new, matches, strict=True)]
-        out[:, y, x] = blend(old, torch.stack(matched), weight)
+    halves = [_halves(at, original.device) for at in regions]
+    olds, news = ([pictures[:, y, x] for y, x in regions] for pictures in (original, decoded))
+    mended, found = [list(new) for new in news], [_Mending()] * len(original)
+    for k in range(len(original)):
+        old, new, ring = ([part[k] for part in parts] for parts in (olds, news, rings))
+        found[k], parts = _mend(old, new, ring, halves, match, undo)
+        for items, part in zip(mended, parts, strict=True):
+            items[k] = part
+    for (y, x), f, ring, old, new, better in zip(regions, far, rings, olds, news, mended, strict=True):
+        weight = blend_weight(f, feather)
+        out[:, y, x] = blend(old, torch.stack(better), weight)
         meter.add(old, new, out[:, y, x], f == 0, (weight == 0) & (share[y, x] > 0), ring)
-    return out, meter.result(any(found is not None for found in matches))
+    moved = max((one.shift for one in found if one.shift), key=lambda s: max(abs(s.down), abs(s.right)), default=None)
+    return out, meter.result(any(one.match for one in found), moved, undo and moved is not None)
 
 
-def _match(original: Tensor, decoded: Tensor, rings: list[Tensor], regions: list[tuple[slice, slice]]) -> Match | None:
-    """The colour correction of one picture (H, W, 3) from its rings, if it holds on pixels it was not fitted on."""
-    y, x = (torch.arange(n, device=original.device) // RING for n in original.shape[:2])
-    blocks = (y[:, None] + x) % 2 == 0
-    new, old, half = (
-        torch.cat([values[at][ring] for at, ring in zip(regions, rings, strict=True)])
-        for values in (decoded, original, blocks)
-    )
-    return helpful(new, old, half)
+@dataclass(frozen=True)
+class _Mending:
+    """What was found of one picture."""
+
+    shift: Shift | None = None
+    match: Match | None = None
+
+
+def _mend(
+    old: list[Tensor], new: list[Tensor], rings: list[Tensor], halves: list[Tensor], match: bool, undo: bool
+) -> tuple[_Mending, list[Tensor]]:
+    """(what was found, the mended parts) of one picture's parts (h, w, 3)."""
+    shift, colours = measure(new, old, rings, halves), None
+    if undo and shift is not None:
+        new = [undone(part, shift) for part in new]
+    if match:
+        seen, wanted, half = (
+            torch.cat([part[ring] for part, ring in zip(parts, rings, strict=True)]) for parts in (new, old, halves)
+        )
+        colours = helpful(seen, wanted, half)
+    return _Mending(shift, colours), new if colours is None else [colours(part) for part in new]
+
+
+def _halves(at: tuple[slice, slice], device: torch.device) -> Tensor:
+    """(h, w) bool: a chequerboard over the picture, of which one half tests what was found on the other."""
+    y, x = (torch.arange(part.start, part.stop, device=device) // RING for part in at)
+    return (y[:, None] + x) % 2 == 0

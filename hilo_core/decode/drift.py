@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .shift import Shift
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -22,6 +24,8 @@ class Drift:
     border: float | None = None  # mean step between neighbours across the mask's border, relative to the original's
     shift: tuple[float, float, float] | None = None  # mean of decode minus original on the ring: red, green, blue
     corrected: bool = False  # whether the colours were matched
+    moved: Shift | None = None  # of the decode against the original around the edit; of a batch the largest
+    undone: bool = False  # whether it was moved back
 
     def line(self) -> str:
         """One line for the log and the node."""
@@ -34,6 +38,8 @@ class Drift:
         if self.shift is not None:
             red, green, blue = self.shift
             parts.append(f"colours around the edit {red:+.2f} red, {green:+.2f} green, {blue:+.2f} blue")
+        if self.moved is not None:
+            parts.append(f"around the edit all lies {self.moved}{', moved back' if self.undone else ''}")
         return "; ".join([*parts, *(["colours matched"] if self.corrected else [])])
 
 
@@ -50,8 +56,9 @@ class DriftMeter:
         original, decoded, out: (B, h, w, 3) in 0..1; the rest (B, h, w) bool: the edit, the decoded pixels outside the
         blend, the decoded pixels on a ring around the edit.
         """
+        old = original[outside]
         for name, picture in (("before", decoded), ("after", out)):
-            gap = (picture - original).abs().amax(-1)[outside]
+            gap = (picture[outside] - old).abs_().amax(-1)
             if gap.numel():
                 self._largest[name] = torch.maximum(self._largest.get(name, gap[0]), gap.amax())
             self._sum(name, gap)
@@ -71,7 +78,7 @@ class DriftMeter:
         total, count = self._sums.get(name, (torch.zeros(()), 0))
         return total / count if count else None
 
-    def result(self, corrected: bool = False) -> Drift:
+    def result(self, corrected: bool = False, moved: Shift | None = None, undone: bool = False) -> Drift:
         """All windows together."""
         largest = {name: 255 * value.item() for name, value in self._largest.items()}
         means = {name: self._mean(name) for name in ("before", "after", "shift", "step", "step of the original")}
@@ -86,4 +93,6 @@ class DriftMeter:
             border,
             None if shift is None else (red, green, blue),
             corrected,
+            moved,
+            undone,
         )

@@ -19,7 +19,7 @@ from .windows import Window
 
 SIDE = 4  # latent pixels of a tile along each side
 SAMPLED = 0.1  # latent pixels in tiles, of all
-FEWEST, MOST = 16, 480  # tiles
+FEWEST, MOST = 16, 160  # tiles
 BORDER = 0.3  # of the tiles
 RIDGE = 0.1  # of the features' mean square
 PARTS = "the host decoded in parts, most likely for want of memory"
@@ -78,16 +78,24 @@ def bordered(decoder: nn.Module, chosen: Sample) -> Iterator[None]:
 
     They do not pad meanwhile: their input comes padded.
     """
-    within: list[Tensor] = []  # (n, 1, 1) for each side, on the layers' device: 0 for tiles on that border
+    within: dict[tuple[int, int], Tensor] = {}  # by the padded size, (n, 1, h, w): 0 on the picture's border
 
     def before(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if len(args[0]) != len(chosen.tiles):
             raise UnfitDecoder(PARTS)
-        if not within:
-            within.extend((~chosen.edges).float().to(args[0]).reshape(4, -1, 1, 1))
         x = F.pad(args[0], (1, 1, 1, 1), "reflect")
-        for line, keep in zip((x[..., 0, :], x[..., -1, :], x[..., 0], x[..., -1]), within, strict=True):
-            line *= keep
+        size = x.shape[-2], x.shape[-1]
+        if size not in within:
+            keep, (top, bottom, left, right) = x.new_ones(len(x), 1, *size), chosen.edges.to(x.device)
+            for line, off in (
+                (keep[..., 0, :], top),
+                (keep[..., -1, :], bottom),
+                (keep[..., 0], left),
+                (keep[..., -1], right),
+            ):
+                line[off] = 0
+            within[size] = keep
+        x *= within[size]
         return x, *args[1:]
 
     layers = [m for m in decoder.modules() if isinstance(m, nn.Conv2d) and m.padding == (1, 1)]

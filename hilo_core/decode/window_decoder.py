@@ -11,7 +11,7 @@ done by forward hooks which are gone when a call ends. A decoder whose norms see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from typing import Any
 
@@ -19,13 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .narrow import Narrowing, levels
 from .tiles import PARTS, SIDE, UnfitDecoder, bordered, moments, sample, tile_weights
-from .windows import Window
+from .windows import Canvas, Window
 
 REACH = 4  # latent pixels that the layers after the cut see around a pixel; the little beyond changes nothing visible
-COARSE = 4  # pixels along each side of a square that has one query in attention, where no window is
+TINY_REACH = 8  # the same of a tiny VAE, all that its layers see
+COARSE = 8  # pixels along each side of a square that has one query in attention, where no window is
 QUERIES = 16384  # of one call of attention: bounds its memory where the kernel keeps all products
-Statistics = dict[nn.Module, tuple[Tensor, Tensor]]  # of a GroupNorm: mean and variance of each group, (groups,)
+Statistics = dict[nn.GroupNorm, tuple[Tensor, Tensor]]  # of a GroupNorm: mean and variance of each group, (groups,)
 
 
 class _Enough(Exception):
@@ -37,8 +39,14 @@ def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | 
 
     The structure: `mid`, `up` (a list, the last is run first) of blocks, `norm_out`; two-dimensional; no attention
     after the middle block. Or that of Wan's and Qwen-Image's VAE: `middle`, `upsamples`, of residual blocks and, later,
-    layers that resample; it normalises each pixel by itself, so only its attention looks at all of a picture.
+    layers that resample; it normalises each pixel by itself, so only its attention looks at all of a picture. Or one
+    sequence of layers whose GroupNorms all come before the first that enlarges, as in the tiny VAE of FLUX.2.
     """
+    if isinstance(decoder, nn.Sequential):
+        layers = list(decoder)
+        first = next((k for k, m in enumerate(layers) if isinstance(m, nn.Upsample)), 0)
+        below, above = nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
+        return None if is_local(below) or not is_local(above) else (layers[first - 1 : first], [])
     if isinstance(middle := getattr(decoder, "middle", None), nn.Sequential):
         after = list(getattr(decoder, "upsamples", ()))
         residual = list(takewhile(lambda m: hasattr(m, "residual"), after))
@@ -54,6 +62,18 @@ def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | 
         return None
     early = [*getattr(decoder, "mid", nn.Module()).children(), *blocks]
     return early, [m for u in up[:-1] for m in u.modules() if isinstance(m, nn.GroupNorm)] + [last]
+
+
+def context(decoder: Any, ratio: int) -> int:
+    """Latent pixels around a window that its layers after `global_layers` are given; ratio: pixels per latent pixel.
+
+    A latent pixel of two features' width, as FLUX.2's, needs half as many.
+    """
+    if isinstance(decoder, nn.Sequential):
+        reach, levels = TINY_REACH, sum(isinstance(m, nn.Upsample) for m in decoder)
+    else:
+        reach, levels = REACH, len(getattr(decoder, "up", ())) - 1
+    return -(-reach * 2**levels // ratio) if levels > 0 else reach
 
 
 def is_local(model: Any) -> bool:
@@ -88,32 +108,50 @@ class WindowDecoder:
     """Decodes windows of one latent. Call it with one of them; `HiLoError`s of the host's decode pass through.
 
     decode: the host's decode of a latent (B, C, h, w), or (B, C, 1, h, w) for a video VAE; decoder: its module.
-    UnfitDecoder from the constructor if the decoder does not fit.
+    spare: pixels around each window's own part that are wanted, if not all of the window: (margin, canvas, pixels), see
+    `narrow`. UnfitDecoder from the constructor if the decoder does not fit.
     """
 
     def __init__(
-        self, decode: Callable[[Tensor], Tensor], decoder: nn.Module, latent: Tensor, windows: list[Window]
+        self,
+        decode: Callable[[Tensor], Tensor],
+        decoder: nn.Module,
+        latent: Tensor,
+        windows: list[Window],
+        spare: tuple[int, Canvas, int] | None = None,
     ) -> None:
         found = global_layers(decoder)
         if found is None or (latent.ndim != 4 and found[1]):
             raise UnfitDecoder("the decoder's structure is not known")
         self._decode, self._decoder, self._latent, self._windows = decode, decoder, latent, windows
         self._early, self._norms = found
+        self._narrow = {}
+        if spare is not None:
+            margin, canvas, pixels = spare
+            stages = levels(decoder, pixels)
+            self._narrow = {window: Narrowing(window, margin, canvas, stages) for window in windows}
         rows, columns = latent.shape[-2:]
         self._sample = sample(rows, columns, SIDE) if self._norms else None
         self._features = [self._at_latent(item[None]) for item in latent]  # (1, D, h * scale, w * scale) each
         self._scale = self._features[0].shape[-1] // latent.shape[-1]
         if any(f.shape[-2:] != tuple(self._scale * n for n in latent.shape[-2:]) for f in self._features):
             raise UnfitDecoder("the decoder's first layers have another size")
-        self._statistics = [self._estimate(features) for features in self._features]
+        self._statistics = [
+            {norm: per_channel(norm, *found) for norm, found in self._estimate(features).items()}
+            for features in self._features
+        ]
 
     def __call__(self, window: Window) -> Tensor:
         """The picture of a window, as the host's decode gives it."""
         pictures = []
         for item, features, statistics in zip(self._latent, self._features, self._statistics, strict=True):
-            part = window.scaled(self._scale).of(features).contiguous()
-            with self._from(part, lambda norm, x, known=statistics: known[norm]):  # type: ignore[misc]
-                pictures.append(self._decode(window.of(item[None])))
+            part, narrow = window.scaled(self._scale).of(features).contiguous(), self._narrow.get(window)
+            with (
+                self._from(part, lambda norm, x, known=statistics: normalised(x, norm, known[norm])),  # type: ignore[misc]
+                nullcontext() if narrow is None else narrow.within(),
+            ):
+                picture = self._decode(window.of(item[None]))
+            pictures.append(picture if narrow is None else narrow.whole(picture))
         return torch.cat(pictures)
 
     def _at_latent(self, item: Tensor) -> Tensor:
@@ -146,18 +184,13 @@ class WindowDecoder:
         return attention_at(attention, x, exact)
 
     @contextmanager
-    def _from(
-        self, features: Tensor, statistics: Callable[[nn.GroupNorm, Tensor], tuple[Tensor, Tensor]]
-    ) -> Iterator[None]:
-        """A decode starts from `features` after the early layers, and normalises by statistics(norm, input)."""
+    def _from(self, features: Tensor, normalise: Callable[[nn.GroupNorm, Tensor], Tensor]) -> Iterator[None]:
+        """A decode starts from `features` after the early layers, and normalises by normalise(norm, input)."""
 
         def given(module: nn.Module, x: Tensor) -> Tensor:
             if x.shape[-2:] != features.shape[-2:] or len(x) != len(features):
                 raise UnfitDecoder(PARTS)
             return features
-
-        def normalise(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-            return normalised(x, norm, *statistics(norm, x))
 
         with replaced(self._early, given), replaced([*self._norms], normalise):
             yield
@@ -171,12 +204,12 @@ class WindowDecoder:
         weights = tile_weights(moments(tiles), moments(features)[0], chosen.shares.to(tiles.device))
         found: Statistics = {}
 
-        def gather(norm: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+        def gather(norm: nn.GroupNorm, x: Tensor) -> Tensor:
             variance, mean = torch.var_mean(x.float().reshape(len(x), norm.num_groups, -1), 2, correction=0)
             middle = weights @ mean
             spread = weights @ (variance + (mean - middle).square())
             found[norm] = middle, torch.maximum(spread, 0.1 * variance.mean(0))
-            return found[norm]
+            return normalised(x, norm, per_channel(norm, *found[norm]))
 
         with bordered(self._decoder, chosen), self._from(tiles, gather):
             self._decode(self._latent.new_zeros(len(tiles), self._latent.shape[1], SIDE, SIDE))
@@ -203,10 +236,16 @@ def attention_at(attention: Any, x: Tensor, exact: Tensor) -> Tensor:
     return result
 
 
-def normalised(x: Tensor, norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> Tensor:
-    """GroupNorm of x (B, C, h, w) by given statistics (groups,) of its groups, which are in single precision."""
-    each = x.shape[1] // norm.num_groups
-    weight, bias = (None if p is None else p.to(mean) for p in (norm.weight, norm.bias))
-    mean, variance = (value.repeat_interleave(each) for value in (mean, variance))
+def per_channel(norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> tuple[Tensor | None, ...]:
+    """(mean, variance, weight, bias) of each channel from the statistics (groups,) of a norm's groups, in their
+    precision."""
+    each = norm.num_channels // norm.num_groups
+    affine = (None if p is None else p.to(mean) for p in (norm.weight, norm.bias))
+    return mean.repeat_interleave(each), variance.repeat_interleave(each), *affine
+
+
+def normalised(x: Tensor, norm: nn.GroupNorm, known: tuple[Tensor | None, ...]) -> Tensor:
+    """GroupNorm of x (B, C, h, w) by what `per_channel` gives, which is in single precision."""
+    mean, variance, weight, bias = known
     mixed = x if x.device.type == "cuda" else x.to(mean)  # not every backend takes statistics of another precision
     return F.batch_norm(mixed, mean, variance, weight, bias, training=False, eps=norm.eps).to(x)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hilo_core.decode.tiles import SAMPLED, UnfitDecoder, bordered, moments, sample, tile_weights
-from hilo_core.decode.window_decoder import normalised
+from hilo_core.decode.window_decoder import normalised, per_channel
 
 
 def test_normalised_by_its_own_statistics_is_group_norm():
@@ -17,7 +17,7 @@ def test_normalised_by_its_own_statistics_is_group_norm():
     nn.init.normal_(norm.bias)
     variance, mean = torch.var_mean(x.reshape(4, -1), 1, correction=0)
     wanted = F.group_norm(x, 4, norm.weight, norm.bias, norm.eps)
-    assert torch.allclose(normalised(x, norm, mean, variance), wanted, atol=1e-5)
+    assert torch.allclose(normalised(x, norm, per_channel(norm, mean, variance)), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(32, 32), (33, 100), (100, 33), (256, 256), (17, 512)])

@@ -9,11 +9,20 @@ import pytest
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.wan.vae import WanVAE
+from hilo_token.hilo_core.decode.narrow import levels
 from hilo_token.hilo_core.decode.tiles import UnfitDecoder
-from hilo_token.hilo_core.decode.window_decoder import COARSE, REACH, WindowDecoder, attention_at, global_layers
-from hilo_token.hilo_core.decode.windows import Window
+from hilo_token.hilo_core.decode.window_decoder import (
+    COARSE,
+    REACH,
+    WindowDecoder,
+    attention_at,
+    context,
+    global_layers,
+)
+from hilo_token.hilo_core.decode.windows import Canvas, Window
 from torch import nn
 
+from lab.judges.codec import Taef2
 from lab.speed.vaes import FLUX, WAN, photo, randomise, small
 from tools.pack import load_pack
 
@@ -118,6 +127,71 @@ def test_a_vae_whose_norms_see_one_pixel_is_exact():
     out, text = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
     assert 255 * (out - full)[mask > 0].abs().max().item() < 0.5 and "may differ" not in text
     assert torch.equal(out[mask == 0], photo(256)[mask == 0]) and hooks(vae) == 0
+
+
+@pytest.mark.parametrize("structure", ["up", "upsamples"])
+@pytest.mark.parametrize("spare", [0, 8, 15])
+def test_windows_that_shrink_give_what_whole_ones_do(structure, spare):
+    """On the window's own part and `spare` pixels around it, bit for bit but for the order of sums."""
+    if structure == "up":
+        model, latent = AutoencoderKL(**CONFIG["params"]), torch.randn(1, 16, 40, 40)
+    else:
+        model, latent = WanVAE(**{**WAN, "dim": 32}), torch.randn(1, 16, 1, 40, 40)
+    randomise(model)
+    vae = comfy.sd.VAE(sd=model.state_dict(), **({"config": CONFIG} if structure == "up" else {}))
+    decoder, canvas = vae.first_stage_model.decoder, Canvas(40, 40, 8, 0, 0)
+    window = Window(6, 24, 0, 15)  # with 4 latent pixels of context, but on the left
+    known = {}
+
+    class Whole(WindowDecoder):
+        def _estimate(self, features):
+            return known.setdefault("all", super()._estimate(features))
+
+    plain = Whole(vae.decode, decoder, latent, [window])(window).reshape(1, 144, 120, 3)
+    sizes = []
+    handles = [m.register_forward_hook(lambda m, a, out: sizes.append(out.shape[-2:])) for m, _ in levels(decoder, 0)]
+    narrow = Whole(vae.decode, decoder, latent, [window], (4, canvas, spare))(window).reshape(plain.shape)
+    for handle in handles:
+        handle.remove()
+    near = slice(32 - spare, 144 - 32 + spare), slice(0, 120 - 32 + spare)
+    assert torch.allclose(narrow[:, near[0], near[1]], plain[:, near[0], near[1]], atol=2e-5)
+    last = sizes[-1]
+    assert last == (80 + 2 * (7 + spare), 88 + 7 + spare) and hooks(vae) == 0
+    assert not bool(narrow[:, :8].any()) or spare > 8
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tiny_vae_whose_norms_come_first_is_exact(packed):
+    """As FLUX.2's: its GroupNorms lie at the latent's resolution, so they see the whole latent."""
+    model = Taef2(packed).eval().requires_grad_(False)
+    randomise(model)
+    ratio = 16 if packed else 8
+    latent = torch.randn(
+        1, 128 if packed else 32, 512 // ratio, 512 // ratio, generator=torch.Generator().manual_seed(0)
+    )
+    latent *= torch.linspace(0.2, 3, latent.shape[-1])  # so that a part is unlike the whole
+    for block in (m for m in model.modules() if getattr(m, "pool", None) is not None):
+        block.pool[1].weight.fill_(1.0)  # which `randomise` takes for a bias
+    scale = 0.1 / model.decode(latent).std()
+    vae = SimpleNamespace(decode=lambda z: model.decode(z) * scale + 0.5, first_stage_model=model)
+    vae.spacial_compression_decode = lambda: ratio
+    full, mask = vae.decode(latent), torch.zeros(1, 512, 512)
+    mask[:, 200:260, 130:190] = 1
+    node = load_pack("nodes.masked_decode").HiLoMaskedDecode
+    out, text = node.execute(vae, {"samples": latent}, photo(512), mask, feather=0).args
+    part = int(text.split("; ")[-1].split("%")[0])
+    assert 255 * (out - full)[mask > 0].abs().max().item() < 0.01 and "may differ" not in text and part < 25
+    assert torch.equal(out[mask == 0], photo(512)[mask == 0]) and hooks(vae) == 0
+    far = [slice(150 // ratio, 350 // ratio), slice(80 // ratio, 280 // ratio)]
+    alone = vae.decode(latent[..., far[0], far[1]])  # a window of its own statistics is not the full decode
+    y, x = (part.start * ratio for part in far)
+    assert 255 * (alone - full[:, y : y + alone.shape[1], x : x + alone.shape[2]])[:, 64:-64, 64:-64].abs().mean() > 0.1
+
+
+def test_context_is_in_latent_pixels(vae):
+    assert context(vae.first_stage_model.decoder, 8) == REACH == 4
+    assert context(vae.first_stage_model.decoder, 16) == 2 and context(WanVAE(**{**WAN, "dim": 32}).decoder, 8) == 4
+    assert context(Taef2().decoder, 8) == 8 and context(Taef2().decoder, 16) == 4
 
 
 def test_a_vae_of_unknown_layers_says_that_colours_may_differ(vae, latent):

@@ -103,10 +103,13 @@ class Example(Graph):
         self.group("2. faster here", (1140, -60), (355, 400), "#b06634")
         return self.add("HiLoModelPatch", (1160, 0), {"preset": more.pop("preset", "balanced")}, size=(315, 300), model=model, **more)  # fmt: skip
 
-    def result(self, samples: Wire, vae: Wire, original: Wire, mask: Wire, prefix: str, **widgets: Any) -> Node:
+    def result(
+        self, samples: Wire, vae: Wire, original: Wire, mask: Wire, prefix: str, fit: Wire | None = None, **widgets: Any
+    ) -> Node:
         """Decode around the edit and save."""
         self.group("3. result", (1520, -60), (440, 1170), "#3f7f4f")
-        out = self.add("HiLoMaskedDecode", (1540, 0), widgets, size=(400, 650), vae=vae, samples=samples, original=original, mask=mask)  # fmt: skip
+        more = {} if fit is None else {"fit": fit}
+        out = self.add("HiLoMaskedDecode", (1540, 0), widgets, size=(400, 650), vae=vae, samples=samples, original=original, mask=mask, **more)  # fmt: skip
         return self.add("SaveImage", (1540, 700), {"filename_prefix": prefix}, size=(400, 390), images=(out, "image"))
 
     def sample(self, model: Wire, positive: Wire, negative: Wire, latent: Wire, at: tuple[int, int] = (1160, 400), **widgets: Any) -> Wire:  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ Shown = tuple[tuple[str, str], ...]  # (node, widget) on the outside
 class Blueprint:
     """One subgraph: picture, mask and prompt in, picture out."""
 
-    make: Callable[[Example], None]
+    make: Callable[[Example], Any]
     shown: Shown
     meaning: str
 
@@ -36,6 +37,11 @@ BLUEPRINTS = {  # by the file's name, which the front end shows
         fill.chain,
         (*MODEL, ("HiLoModelPatch", "preset"), *KSAMPLER, *COMMON),
         "Fills the mask from a prompt with FLUX.1 Fill, at the cost of the edit.",
+    ),
+    "Fill with Detail (HiLo)": Blueprint(
+        partial(fill.chain, detail=True),
+        (*MODEL, ("HiLoFit", "edit_size"), ("HiLoModelPatch", "preset"), *KSAMPLER, *COMMON),
+        "Fills the mask with FLUX.1 Fill on an enlarged canvas, for more detail than the picture's own size allows.",
     ),
     "Masked Edit, FLUX.2 klein (HiLo)": Blueprint(
         edit.flux2_klein,

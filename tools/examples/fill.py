@@ -39,15 +39,26 @@ def _fill(
     return cond, (soft, "MODEL"), vae
 
 
-def chain(g: Example, prompt: str = "a red hot air balloon", prefix: str = "hilo_fill") -> None:
-    """The official Fill chain with the patch before the sampler."""
+def chain(
+    g: Example, prompt: str = "a red hot air balloon", prefix: str = "hilo_fill", detail: bool = False
+) -> tuple[Node, Node, Node]:
+    """The official Fill chain with the patch before the sampler: its picture, its prompt, its result.
+
+    detail: on a canvas that enlarges the edit, and back.
+    """
     photo = g.picture()
-    image, mask = (photo, "IMAGE"), (photo, "MASK")
-    cond, model, vae = _fill(g, photo, image, mask, prompt)
+    image, mask, fit = (photo, "IMAGE"), (photo, "MASK"), None
+    pixels, hole = image, mask
+    if detail:
+        node = g.add("HiLoFit", (40, 420), {"mode": "detail"}, size=(315, 250), image=image, mask=mask)
+        g.group("the edit, enlarged", (20, 360), (355, 330))
+        pixels, hole, fit = (node, "image"), (node, "mask"), (node, "fit")
+    cond, model, vae = _fill(g, photo, pixels, hole, prompt)
     patch = g.patch(model)
     ends = (cond, "positive"), (cond, "negative"), (cond, "latent")
     samples = g.sample((patch, "model"), *ends, steps=20, cfg=1.0, scheduler="normal")
-    g.result(samples, (vae, "VAE"), image, mask, prefix)
+    saved = g.result(samples, (vae, "VAE"), image, mask, prefix, fit)
+    return photo, next(node for node in g.nodes if node["type"] == "CLIPTextEncode"), saved
 
 
 def fill_inpaint(g: Example) -> None:
@@ -70,6 +81,18 @@ def removal(g: Example) -> None:
     g.result(samples, (vae, "VAE"), image, mask, "hilo_removal", feather=12, match_colour=True)
     g.explain("Object removal", "Paint roughly over the object, its shadow too. *HiLo Mask Dilate* drops stray strokes and grows the mask; "
               "the prompt says what is behind. " + MASK_HINT)  # fmt: skip
+
+
+def fill_detail(g: Example) -> None:
+    """The edit on more pixels than it has in the picture, with the picture around it."""
+    chain(g, prefix="hilo_detail", detail=True)
+    g.explain(
+        "FLUX.1 Fill with detail",
+        "*HiLo Fit* enlarges the picture so that the edit gets 1024 pixels, as a crop would, but with the whole picture, or "
+        "as much as the canvas holds, around it. *HiLo Masked Decode* puts the edit back at the picture's own size; outside "
+        "the mask nothing changes. Any picture size works; for a picture that is only too large set **mode** to `fit`. "
+        + MASK_HINT,
+    )
 
 
 def fill_outpaint(g: Example) -> None:
