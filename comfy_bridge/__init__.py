@@ -15,5 +15,6 @@ Read in this order:
 `refuse`     what a model call must not have
 `neighbours` what other nodes do within a model call, found out by looking
 `features`   what else may be on a model, as one table
-`report`     what a run did, measured
+`run_report` what a run did, counted and timed
+`gain`       what it saved, in seconds
 """

@@ -22,6 +22,11 @@ class Call(NamedTuple):
     options: dict[str, Any]  # transformer_options
     kwargs: dict[str, Any]
 
+    @property
+    def shapes(self) -> Any:
+        """What a dense call's time depends on: shapes of the picture, the text and the references."""
+        return self.x.shape, shape_of(self.context), shape_of(self.kwargs.get("ref_latents"))
+
     def execute(self, executor: Callable[..., Tensor]) -> Tensor:
         """Hand it on."""
         return executor(self.x, self.t, self.concat, self.context, self.control, self.options, **self.kwargs)

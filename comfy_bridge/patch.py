@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.sampler_helpers
@@ -16,24 +16,26 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..hilo_core.cost import ModelShape, run_speedup
+from ..hilo_core.cost import ModelShape
 from ..hilo_core.errors import HiLoError
 from ..hilo_core.grid import TokenGrid
+from ..hilo_core.mask import is_edited, mask_to_tokens
 from ..hilo_core.presets import Preset
 from .call import Call, flat
 from .families import Family, class_path, find_family, hides_family
 from .features import FEATURES
+from .gain import learn, report_of
 from .neighbours import also_on, keeps_state, uncompiled
-from .planning import PlanRequest, choose_plan
+from .planning import PlanRequest, choose_plan, said, with_speedup
 from .positions import AnyPositions, TablePositions, stand_in
 from .probe import Form
 from .reasons import DenseRun
 from .run import Run
 from .run_report import RunReport, Stopwatch
-from .source import Outside, Source, check_frames, find_outside, find_source
+from .source import Outside, Source, check_frames, find_outside, find_source, mask_of_fill
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
-OUTSIDE = "hilo_token_outside"
+OUTSIDE, WATCH = "hilo_token_outside", "hilo_token_watch"
 _WRAPPERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL)
 _PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
@@ -48,6 +50,8 @@ class Patch:
     on_report: Callable[[RunReport], None] = lambda report: None
     coarse_references: int = 0  # cell size for references of another size than the target; 0: whole
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
+    speedup: float = 0.0  # of a step, that is wanted where no request says; 0: as the preset gives
+    on_start: Callable[[RunReport], None] = lambda report: None  # before the first step, and once a call must be dense
 
 
 def network_of(model: Any) -> Any:
@@ -58,7 +62,8 @@ def network_of(model: Any) -> Any:
 def patch_model(model: Any, patch: Patch) -> Any:
     """A clone of a ModelPatcher that samples with compressed tokens. A patch that is already there is replaced.
 
-    With a preset that is off the clone is exactly the model, but a plan still protects the picture outside its edit.
+    With a preset that is off the clone is exactly the model, whose calls are timed, so that later runs know what they
+    save; a plan still protects the picture outside its edit.
     Raises HiLoError when the model is of no known family.
     """
     patched = _unpatched(model)
@@ -66,10 +71,9 @@ def patch_model(model: Any, patch: Patch) -> Any:
     if isinstance(family, Family):
         name = _embedder_name(family)
         patched.add_object_patch(name, stand_in(patched.get_model_object(name)))
-    if not patch.preset.off or patch.request is not None:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
-        patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
-        patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
+    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
     return patched
 
 
@@ -117,18 +121,26 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        guider, run, outside, reason = executor.class_obj, None, None, ""
+        guider, run, outside, reason = executor.class_obj, None, None, "preset is off"
+        model, watch = guider.model_patcher.model, Stopwatch(guider.model_patcher.load_device)
         try:
-            check_frames(latent)
-            source, mask = _source(guider, noise, latent, denoise_mask)
-            outside = find_outside(source, patch.request.edit if patch.request else None, mask is not None)
-            if patch.preset.off:
-                raise DenseRun("the preset is 'off'")
-            run = _make_run(guider, patch, family, source, mask, noise, sigmas)
+            if patch.request is not None or not patch.preset.off:
+                check_frames(latent)
+                source, mask = _source(guider, noise, latent, denoise_mask)
+                edit, masked = patch.request.edit if patch.request else None, mask is not None
+                if edit is None and not masked and isinstance(family, Family):
+                    mask, edit = _fill_mask(guider, family, noise)
+                outside = find_outside(source, edit, masked)
+                if not patch.preset.off:
+                    run = _make_run(guider, patch, family, source, mask, noise, sigmas)
         except DenseRun as refusal:
             reason = str(refusal)
+        if run is not None:
+            watch, run.on_reason = run.watch, lambda why: patch.on_start(RunReport(reason=why))
+        if not patch.preset.off:
+            patch.on_start(RunReport(reason) if run is None else RunReport(kept=run.plan.count, total=run.plan.total))
         options = guider.model_options.setdefault("transformer_options", {})
-        options[KEY], options[OUTSIDE] = run, outside
+        options[KEY], options[OUTSIDE], options[WATCH] = run, outside, watch
         _make_innermost(options)
         beside = also_on(guider.model_patcher, guider.model_options, KEY)
         try:
@@ -136,11 +148,13 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         finally:
             options.pop(KEY, None)
             options.pop(OUTSIDE, None)
+            options.pop(WATCH, None)
         if outside is not None and not sigmas[-1] > 0:
             out = outside.put_back(out, outside.picture)  # steps that a cache left out were not protected
+        if run is None:
+            learn(model, watch, beside)
         if not patch.preset.off:
-            report = _report(run) if run is not None else RunReport(reason=reason)
-            report = replace(report, others=beside)
+            report = RunReport(reason, others=beside) if run is None else report_of(run, model, beside)
             _log.info("HiLo-Token: %s", report.line())
             patch.on_report(report)
         return out
@@ -182,9 +196,15 @@ def _apply_model(
     """Every model call."""
     options = transformer_options or {}
     run: Run | None = options.get(KEY)
-    if run is None:
-        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-    return run.call(executor, Call(x, t, c_concat, c_crossattn, control, options, kwargs))
+    watch: Stopwatch | None = options.get(WATCH)
+    call = Call(x, t, c_concat, c_crossattn, control, options, kwargs)
+    if run is not None:
+        return run.call(executor, call)
+    if watch is None:
+        return call.execute(executor)
+    mark, out = watch.start(), call.execute(executor)
+    watch.stop(mark, dense=True, shapes=call.shapes)
+    return out
 
 
 def _source(guider: Any, noise: Any, latent: Tensor, denoise_mask: Any) -> tuple[Source | None, Tensor | None]:
@@ -196,6 +216,19 @@ def _source(guider: Any, noise: Any, latent: Tensor, denoise_mask: Any) -> tuple
     noisy = not bool(torch.count_nonzero(noise))
     masked = denoise_mask is not None
     return find_source(patcher.model, latent.to(device), masked, noisy, guider.conds), denoise_mask
+
+
+def _fill_mask(guider: Any, family: Family, noise: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """(mask of the latent's size, tokens that may change) of a fill model's own mask; of none both are None."""
+    patcher = guider.model_patcher
+    found = mask_of_fill(patcher.model, guider.conds, noise, patcher.load_device)
+    if found is None:
+        return None, None
+    mask = comfy.sampler_helpers.prepare_mask(found, noise.shape, patcher.load_device)
+    grid = TokenGrid(noise.shape[-2], noise.shape[-1], family.patch_size(network_of(patcher)))
+    edited = is_edited(mask.reshape(-1, *mask.shape[-2:]))
+    edit = mask_to_tokens(edited, grid.height, grid.width, grid.patch).cpu()
+    return mask, edit if bool(edit.any()) else None
 
 
 def _make_run(
@@ -211,7 +244,7 @@ def _make_run(
         raise DenseRun(str(family))
     if mask is None and patch.request is None:
         raise DenseRun(
-            "no mask: connect a noise mask (for example Set Latent Noise Mask) or a plan from HiLo Token Select"
+            "the sampler got no mask. Put Set Latent Noise Mask before it, or wire plan from HiLo Token Select"
         )
     if not torch.count_nonzero(noise):
         raise DenseRun("the sampler adds no noise, so the latent is not the clean picture")
@@ -227,7 +260,9 @@ def _make_run(
         """So long as a text, or without the pad tokens that the picture has."""
         return count + pads(count) in texts or count in texts or (pads(grid.count) > 0 and not pads(count))
 
-    plan = choose_plan(source, mask, grid, patch.preset.tokens, patch.request, unfit, patch.longest)
+    shape, wanted = ModelShape(family.hidden(network)), patch.request.speedup if patch.request else patch.speedup
+    settings = with_speedup(patch.preset.tokens, wanted, shape, grid.count)
+    plan = said(choose_plan(source, mask, grid, settings, patch.request, unfit, patch.longest), wanted, shape)
     request, levels, model = patch.request, [float(s) for s in sigmas], guider.model_patcher.model
     downsampled = (
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
@@ -247,7 +282,7 @@ def _make_run(
         patch.coarse_references,
         Stopwatch(guider.model_patcher.load_device),
         keeps_state(guider.model_options, KEY),
-        family.hidden(network),
+        shape.hidden,
     )
 
 
@@ -264,26 +299,3 @@ def _text_lengths(conds: dict[str, Any]) -> set[int]:
     values = [(name, value) for entries in conds.values() for entry in entries for name, value in entry.items()]
     found = {n for name, value in values if not any(word in name for word in _PICTURES) for n in lengths(value)}
     return found | {-(-length // 32) * 32 for length in found}
-
-
-def _report(run: Run) -> RunReport:
-    plan = run.plan
-    taken = run.taken() if run.seen else []
-    dense, compressed = run.watch.seconds(dense=True), run.watch.seconds(dense=False)
-    if compressed is None:
-        return RunReport(reason=run.reason or "the schedule has no compressed step", dense_steps=len(taken))
-    predicted = dense is None
-    shape = ModelShape(run.hidden)
-    step = shape.speedup(plan.count, plan.total) if dense is None else dense / compressed
-    return RunReport(
-        dense_steps=sum(taken),
-        compressed_steps=len(taken) - sum(taken),
-        counts=plan.counts(),
-        kept=plan.count,
-        total=plan.total,
-        dense_seconds=dense,
-        compressed_seconds=compressed,
-        speedup=run_speedup(taken, step),
-        predicted=predicted,
-        note="; ".join(text for text in (plan.note, run.note, run.reason) if text),
-    )

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..hilo_core.cost import ModelShape
 from ..hilo_core.errors import HiLoError, all_finite
 from ..hilo_core.frequency import detail
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.mask import is_edited, mask_to_tokens
 from ..hilo_core.plan import TokenPlan, TokenSettings, make_plan
+from ..hilo_core.presets import Preset
 from .call import flat
 from .reasons import DenseRun
 from .source import Source
@@ -30,6 +32,8 @@ class PlanRequest:
     detail: Tensor  # (rows, columns)
     plan: TokenPlan  # as shown in the preview
     downsampled: dict[int, Tensor] = field(default_factory=dict)  # latents of the downsampled picture, by factor
+    preset: Preset | None = None  # whose schedule and bias the run takes; None: those of the patch
+    speedup: float = 0.0  # of a step, that was asked for; 0: none was
 
 
 def choose_plan(
@@ -48,7 +52,7 @@ def choose_plan(
     """
     edit = _edit_tokens(mask, grid, request)
     if not bool(edit.any()):
-        raise DenseRun("the mask is empty, nothing is to be generated")
+        raise DenseRun("nothing is painted yet")
     wanted = request.settings if request else settings
     score = request.detail if request else detail(flat(source.latent), grid.height, grid.width, wanted.score)
     plan = make_plan(edit, score, wanted)
@@ -58,8 +62,26 @@ def choose_plan(
         wanted = replace(wanted, multiple=wanted.multiple + 8)
         plan = make_plan(edit, score, wanted)
     if plan.count > longest * plan.total:
-        raise DenseRun(f"the edit needs {plan.count} of {plan.total} tokens, too many to gain anything")
+        raise DenseRun(
+            f"the edit covers nearly the whole picture ({plan.count} of {plan.total} tokens), there is nothing to save"
+        )
     return plan
+
+
+def with_speedup(settings: TokenSettings, speedup: float, shape: ModelShape, total: int) -> TokenSettings:
+    """The same with a budget that gives at least this speed-up of a step, of `total` tokens; 1 or less asks nothing."""
+    if speedup <= 1:
+        return settings
+    fitting = shape.tokens_for(speedup, total)
+    return replace(settings, budget=min(fitting, settings.budget or fitting))
+
+
+def said(plan: TokenPlan, speedup: float, shape: ModelShape) -> TokenPlan:
+    """The plan; where it cannot be as fast as was wanted, with a note in the terms of that wish."""
+    most = shape.speedup(plan.count, plan.total)
+    if speedup <= 1 or most >= speedup:
+        return plan
+    return replace(plan, note=f"{speedup:g}x is out of reach with this mask; the most is {most:.1f}x.")
 
 
 def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> Tensor:

@@ -53,6 +53,7 @@ class Run:
     watch: Stopwatch
     stateful: str = ""  # what may keep features between steps; then all steps take one set of tokens
     hidden: int = 3072  # width of the transformer, for the predicted gain
+    on_reason: Callable[[str], None] | None = None  # told at once, and once, why a call had to be dense
     evaluation: int = -1  # of the guider, so far; all its model calls take the same turn
     seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigmas, ran dense) of each call
     reason: str = ""  # why a call had to be dense
@@ -91,8 +92,11 @@ class Run:
         dense = out is None
         if out is None:
             out = call.execute(executor)
-        self.watch.stop(mark, dense)
+        self.watch.stop(mark, dense, call.shapes)
         self.seen.append((call.t, dense))
+        if self.reason and self.on_reason is not None:
+            tell, self.on_reason = self.on_reason, None
+            tell(self.reason)
         return out
 
     def _next_turn(self, options: dict[str, Any]) -> int:

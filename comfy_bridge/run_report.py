@@ -15,7 +15,7 @@ import torch
 
 @dataclass(frozen=True)
 class RunReport:
-    """The summary of one sampling run."""
+    """The summary of one sampling run. One figure says what it gained: `seconds` instead of `instead_of`."""
 
     reason: str = ""  # why the run was dense; empty when it was compressed
     dense_steps: int = 0
@@ -23,12 +23,27 @@ class RunReport:
     counts: dict[str, int] = field(default_factory=dict)  # tokens by kind
     kept: int = 0  # tokens of the strip
     total: int = 0  # tokens of the dense grid
-    dense_seconds: float | None = None  # median of one dense model call
-    compressed_seconds: float | None = None
-    speedup: float | None = None  # of the run's model time
-    predicted: bool = False  # no dense call was there to compare with: the cost model's figure
+    dense_seconds: float | None = None  # of one dense model call, warm: of this run or of one before; None: not known
+    compressed_seconds: float | None = None  # median of one compressed model call
+    seconds: float | None = None  # of the run's model calls
+    instead_of: float | None = None  # of the same calls, all dense
+    speedup: float | None = None  # of the run's model calls: instead_of / seconds
+    predicted: bool = False  # no dense call is known to compare with: `instead_of` comes from the cost model
+    model_speedup: float | None = None  # what the cost model alone says
     note: str = ""
     others: tuple[str, ...] = ()  # what else was on the model
+
+    def gain(self) -> str:
+        """The figure in words; empty where there is none."""
+        if self.seconds is None or self.instead_of is None or self.speedup is None:
+            return ""
+        about = "about " if self.predicted else ""
+        before = f"{about}{in_words(self.instead_of)}"
+        return f"{in_words(self.seconds)} instead of {before}, {about}{times(self.speedup)} faster"
+
+    def share(self) -> float:
+        """What part of the picture's tokens is computed, 0 to 1."""
+        return self.kept / self.total if self.total else 1.0
 
     def line(self) -> str:
         """One line for the log and the node."""
@@ -36,15 +51,26 @@ class RunReport:
         if self.reason:
             return "; ".join([f"dense run: {self.reason}", *beside])
         kinds = ", ".join(f"{name} {number}" for name, number in self.counts.items())
-        parts = [f"{self.dense_steps} dense + {self.compressed_steps} compressed steps"]
-        parts.append(f"{self.kept} of {self.total} tokens ({kinds})")
+        parts = [self.gain()] if self.gain() else []
+        parts.append(f"{self.dense_steps} dense + {self.compressed_steps} compressed steps")
+        parts.append(f"{self.share():.0%} of the picture computed: {self.kept} of {self.total} tokens ({kinds})")
         if self.dense_seconds is not None:
             parts.append(f"{self.dense_seconds:.3f} s per dense step")
         if self.compressed_seconds is not None:
             parts.append(f"{self.compressed_seconds:.3f} s per compressed step")
-        if self.speedup is not None:
-            parts.append(f"{'predicted ' if self.predicted else ''}{self.speedup:.2f}x for the run")
         return "; ".join(parts + ([self.note] if self.note else []) + beside)
+
+
+def in_words(seconds: float) -> str:
+    """A time as one says it: 0.04 s, 1.3 s, 15 s, 4 min."""
+    if seconds >= 180:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s" if seconds >= 0.95 else f"{seconds:.2f} s"
+
+
+def times(speedup: float) -> str:
+    """A speed-up as one says it: 1.8x, 11x."""
+    return f"{speedup:.0f}x" if speedup >= 9.95 else f"{speedup:.1f}x"
 
 
 class Stopwatch:
@@ -52,7 +78,7 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._spans: dict[bool, list[tuple[Any, Any]]] = {True: [], False: []}
+        self._spans: dict[bool, list[tuple[Any, Any, Any]]] = {True: [], False: []}
 
     def start(self) -> Any:
         """The mark that `stop` wants."""
@@ -62,17 +88,21 @@ class Stopwatch:
             return event
         return time.perf_counter()
 
-    def stop(self, mark: Any, dense: bool) -> None:
-        """Note the time since `mark` as that of one dense or compressed call."""
-        self._spans[dense].append((mark, self.start()))
+    def stop(self, mark: Any, dense: bool, shapes: Any = ()) -> None:
+        """Note the time since `mark` as that of one dense or compressed call. shapes: of what the call was given."""
+        self._spans[dense].append((shapes, mark, self.start()))
+
+    def by_shapes(self, dense: bool) -> dict[Any, list[float]]:
+        """Seconds of each call, in their order; waits for the GPU, so ask at the end of the run."""
+        found: dict[Any, list[float]] = {}
+        for shapes, start, stop in self._spans[dense]:
+            if self._cuda:
+                stop.synchronize()  # on each device that computed
+            seconds = start.elapsed_time(stop) / 1000 if self._cuda else stop - start
+            found.setdefault(shapes, []).append(seconds)
+        return found
 
     def seconds(self, dense: bool) -> float | None:
         """Median time of one call; waits for the GPU, so ask at the end of the run."""
-        spans = self._spans[dense]
-        if not spans:
-            return None
-        if self._cuda:
-            for _, stop in spans:  # on each device that computed
-                stop.synchronize()
-            return float(median(start.elapsed_time(stop) for start, stop in spans)) / 1000
-        return float(median(stop - start for start, stop in spans))
+        spans = [seconds for one in self.by_shapes(dense).values() for seconds in one]
+        return float(median(spans)) if spans else None

@@ -75,6 +75,21 @@ def find_source(
     return Source(latent, picture, empty or noisy)
 
 
+def mask_of_fill(model: Any, conds: dict[str, list[dict[str, Any]]], noise: Tensor, device: Any) -> Tensor | None:
+    """The mask that a fill model takes as an input, where its conditioning has one and the model looks at it; None
+    otherwise. So a run whose sampler got no noise mask still knows what is painted."""
+    for entries in conds.values():
+        for entry in entries:
+            mask = entry.get("concat_mask")
+            if not isinstance(mask, Tensor):
+                continue
+            given = {**entry, "noise": noise, "device": device}
+            seen = [model.concat_cond(**{**given, "concat_mask": one}) for one in (mask, 1 - mask)]
+            if isinstance(seen[0], Tensor) and not torch.equal(*seen):
+                return mask
+    return None
+
+
 def find_outside(source: Source | None, edit: Tensor | None, masked: bool) -> Outside | None:
     """What a plan protects where no denoise mask does; None where nothing is to be protected, or cannot be.
 

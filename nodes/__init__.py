@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from comfy_api.latest import ComfyExtension, io
 
 
@@ -12,25 +10,25 @@ class HiLoExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack, in the order of the menu."""
+        from .demo_model import HiLoDemoModel
         from .mask_dilate import HiLoMaskDilate
         from .masked_decode import HiLoMaskedDecode
         from .model_patch import HiLoModelPatch
         from .report import HiLoReport
         from .token_select import HiLoTokenSelect
 
-        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport]
+        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport, HiLoDemoModel]
 
 
 async def comfy_entrypoint() -> HiLoExtension:
     """Entry point of the V3 API."""
-    _add_route()
+    from .common import host_server
+
+    if (server := host_server()) is not None:  # a script that imports the nodes has none
+        from .mask_dilate import HiLoMaskDilate
+        from .preview.route import add_route
+        from .token_select import HiLoTokenSelect
+
+        schemas = [node.define_schema() for node in (HiLoTokenSelect, HiLoMaskDilate)]
+        add_route(server.routes, {schema.node_id: schema for schema in schemas})
     return HiLoExtension()
-
-
-def _add_route() -> None:
-    """The route of the live preview; without a server (a script that imports the nodes) there is none."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is not None:
-        from .preview_route import add_route
-
-        add_route(server.routes)

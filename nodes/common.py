@@ -6,20 +6,25 @@ import inspect
 import sys
 from typing import Any
 
-from comfy_api.latest import io
+import torch.nn.functional as F
+from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..hilo_core.presets import PRESETS
 
 CATEGORY = "HiLo-Token"
+LONGEST = 1024  # px a side of a picture that is only shown
 HiLoPlan = io.Custom("HILO_PLAN")
 PRESET_TOOLTIP = "How much is kept.\n" + "\n".join(f"{name}: {preset.meaning}" for name, preset in PRESETS.items())
 
 
 def advanced(kind: Any, *args: Any, **kwargs: Any) -> Any:
-    """An input that newer front ends fold away; older hosts do not know the word and show it."""
+    """An input that the front end folds away. A host that does not know the word (before 0.9) hands it on as it is."""
     if "advanced" in inspect.signature(kind.Input.__init__).parameters:
-        kwargs["advanced"] = True
-    return kind.Input(*args, **kwargs)
+        return kind.Input(*args, advanced=True, **kwargs)
+    made = kind.Input(*args, **kwargs)
+    made.extra_dict = {**(made.extra_dict or {}), "advanced": True}
+    return made
 
 
 def schema(**given: Any) -> io.Schema:
@@ -30,6 +35,22 @@ def schema(**given: Any) -> io.Schema:
 def host_server() -> Any:
     """The host's server; None when nodes run without one."""
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any]:
+    """What the front end shows to compare two pictures: the first of each batch, (B, H, W, 3), made small for it."""
+    shown = [_small(picture[:1]) for picture in (before, after)]
+    return {"hilo_compare": [one for picture in shown for one in ui.PreviewImage(picture).as_dict()["images"]]}
+
+
+def _small(picture: Tensor) -> Tensor:
+    """At most `LONGEST` px a side."""
+    height, width = picture.shape[1:3]
+    scale = LONGEST / max(height, width)
+    if scale >= 1:
+        return picture
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    return F.interpolate(picture.movedim(-1, 1).float(), size, mode="area").movedim(1, -1)
 
 
 def _asking() -> tuple[Any, str | None]:

@@ -6,10 +6,10 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..hilo_core import HiLoError
-from ..hilo_core.mask import BLACK, clean_mask, dilate_tokens, is_edited, mask_to_tokens
+from ..hilo_core.mask import BLACK
 from .common import CATEGORY, advanced, schema
 from .inputs import check_painted, checked
+from .masks import Growth
 
 
 class HiLoMaskDilate(io.ComfyNode):
@@ -65,18 +65,8 @@ class HiLoMaskDilate(io.ComfyNode):
     ) -> io.NodeOutput:
         """Run the node."""
         check_painted(mask)
-        clean = clean_mask(mask, black, white, fill_holes, drop_specks)
-        if not bool(is_edited(clean).any()):
-            raise HiLoError("The mask is empty after cleaning: lower 'black' or 'drop_specks'.")
-        height, width = clean.shape[1:]
-        rows, columns = -(-height // token_size), -(-width // token_size)
-        grown = []
-        for item in clean:
-            tokens = dilate_tokens(
-                mask_to_tokens(is_edited(item[None]), rows, columns, token_size), dilation, mode == "relative"
-            )
-            pixels = tokens.repeat_interleave(token_size, 0).repeat_interleave(token_size, 1)
-            grown.append(pixels[:height, :width].float())
-        dilated = torch.stack(grown).to(clean.device)
+        growth = Growth(dilation, mode, black, white, fill_holes, drop_specks, token_size)
+        clean = growth.clean(mask)
+        dilated = growth.grown(clean)
         preview = torch.maximum(clean, 0.4 * dilated)
         return io.NodeOutput(clean, dilated, ui=ui.PreviewMask(preview, cls=cls))

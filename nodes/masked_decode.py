@@ -14,7 +14,7 @@ from ..hilo_core.decode.drift import Drift
 from ..hilo_core.decode.window_decoder import REACH, UnfitDecoder, WindowDecoder, global_layers, is_local
 from ..hilo_core.decode.windows import Canvas, Window, decode_windows, edit_windows
 from ..hilo_core.mask import is_edited
-from .common import CATEGORY, advanced, node_id, schema, show_on_node
+from .common import CATEGORY, advanced, before_and_after, node_id, schema, show_on_node
 from .inputs import check_latent, check_vae, checked, same_size
 
 TITLE = "HiLo Masked Decode"  # in the log, as on screen
@@ -94,27 +94,29 @@ class HiLoMaskedDecode(io.ComfyNode):
         latent, edited = check_latent(samples), is_edited(mask)
         batch, (height, width), (rows, columns) = latent.shape[0], original.shape[1:3], latent.shape[-2:]
         if not bool(edited.any()):
-            return cls._result(_for_batch(original, batch, "images").clone(), EMPTY, EMPTY)
+            return cls._result(original, _for_batch(original, batch, "images").clone(), EMPTY, EMPTY)
         same_size(original, mask)
         original = _for_batch(original, batch, "images")
         edited = _for_batch(edited.to(original.device), batch, "masks")
         canvas = Canvas.of((height, width), (rows, columns), int(vae.spacial_compression_decode()))
         used = canvas.used(edited, feather)
         if not used.any():
-            return cls._result(original.clone(), CROPPED, CROPPED)
+            return cls._result(original, original.clone(), CROPPED, CROPPED)
         windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, original)
         regions = [canvas.pixels(window) for window in windows]
         out, drift = composite(original, decoded, share, edited, regions, feather, match_colour)
         part = sum(window.area for window in windows) / (rows * columns)
         note = note if part < 1 else ""
-        return cls._result(out, f"{drift.line()}; {part:.0%} of the latent decoded{note}", _seen(drift, feather) + note)
+        return cls._result(
+            original, out, f"{drift.line()}; {part:.0%} of the latent decoded{note}", _seen(drift, feather) + note
+        )
 
     @classmethod
-    def _result(cls, image: Tensor, text: str, shown: str) -> io.NodeOutput:
-        """Both outputs; the text in the log too, what an artist wants to know of it on the node."""
+    def _result(cls, original: Tensor, image: Tensor, text: str, shown: str) -> io.NodeOutput:
+        """Both outputs; the text in the log too; on the node what an artist wants to know, and before and after."""
         _log.info("%s: %s", TITLE, text)
         show_on_node(node_id(cls), f"{shown[0].upper()}{shown[1:]}.")
-        return io.NodeOutput(image, text)
+        return io.NodeOutput(image, text, ui=before_and_after(original, image))
 
 
 def _seen(drift: Drift, feather: int) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -12,12 +13,10 @@ from ..comfy_bridge.planning import PlanRequest
 from ..comfy_bridge.run_report import RunReport
 from ..hilo_core import HiLoError
 from ..hilo_core.presets import PRESETS
-from ..hilo_core.presets import preset as preset_named
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state
 from .inputs import check_model, checked
-from .report import LastRun, keep_report
-
-REFERENCES = {"whole": 0, "coarse 2x2": 2, "coarse 4x4": 4}
+from .last_run import LastRun, keep_report, saved_today
+from .settings import AS_PRESET, BIASES, DENSE_STEPS, REFERENCES, with_overrides
 
 
 class HiLoModelPatch(io.ComfyNode):
@@ -35,19 +34,22 @@ class HiLoModelPatch(io.ComfyNode):
             search_aliases=["inpaint", "inpaint faster", "generative fill", "speed up", "faster", "accelerate", "masked edit", "object removal", "token compression"],
             inputs=[
                 io.Model.Input("model", tooltip="Any supported diffusion transformer, with LoRAs and other patches on it."),
-                io.Combo.Input("preset", options=list(PRESETS), default="balanced", tooltip=PRESET_TOOLTIP),
+                io.Combo.Input("preset", options=list(PRESETS), default="balanced",
+                               tooltip=f"{PRESET_TOOLTIP}\nWith a plan wired, the plan's own preset counts; off is off in any case."),
+                io.Float.Input(
+                    "speedup", default=0.0, min=0.0, max=20.0, step=0.1,
+                    tooltip="How many times faster a step is to be; what is left of the picture is chosen as well as that allows. "
+                            "0: as the preset says. With a plan wired, the plan's own counts.",
+                ),
                 HiLoPlan.Input("plan", optional=True,
-                               tooltip="From HiLo Token Select; overrides the preset's token choice. Needed where the latent has "
-                                       "no noise mask (edit models with an empty latent)."),
-                advanced(io.Int, "dense_first", default=-1, min=-1, max=1000,
-                         tooltip="Dense steps at the start. More is closer to the dense result, and slower. -1: as the preset says."),
-                advanced(io.Int, "dense_last", default=-1, min=-1, max=1000,
-                         tooltip="Dense steps at the end. -1: as the preset says."),
-                advanced(io.Int, "dense_every", default=-1, min=-1, max=1000,
-                         tooltip="A dense step every so many steps in between. 0: none. -1: as the preset says."),
-                advanced(io.Float, "mass_bias", default=-1.0, min=-1.0, max=2.0, step=0.05,
-                         tooltip="Strength of the attention bias that makes a low-frequency token weigh what it stands for. "
-                                 "1 is right, 0 is none. -1: as the preset says."),
+                               tooltip="From HiLo Token Select, which then decides. Needed where the latent has no noise mask "
+                                       "(edit models with an empty latent)."),
+                advanced(io.Combo, "dense_steps", options=[AS_PRESET, *DENSE_STEPS], default=AS_PRESET,
+                         tooltip="Steps at normal speed, in which the whole picture is computed. More is closer to the result without "
+                                 "HiLo-Token, and slower. half: the first half of the steps."),
+                advanced(io.Combo, "mass_bias", options=[AS_PRESET, *BIASES], default=AS_PRESET,
+                         tooltip="How much more a coarse token weighs in attention than a single one. 1: as much as all that it stands "
+                                 "for. 0: like any other token."),
                 advanced(
                     io.Combo,
                     "references",
@@ -65,35 +67,35 @@ class HiLoModelPatch(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model,
+        model: Any,
         preset: str,
+        speedup: float = 0.0,
         plan: PlanRequest | None = None,
-        dense_first: int = -1,
-        dense_last: int = -1,
-        dense_every: int = -1,
-        mass_bias: float = -1.0,
+        dense_steps: str = AS_PRESET,
+        mass_bias: str = AS_PRESET,
         references: str = "whole",
     ) -> io.NodeOutput:
         """Run the node."""
         check_model(model)
         if plan is not None and not isinstance(plan, PlanRequest):
             raise HiLoError("The plan is not one of HiLo Token Select's. Connect its 'plan' output.")
-        chosen = preset_named(preset)
-        given = {
-            name: value
-            for name, value in (("first", dense_first), ("last", dense_last), ("every", dense_every))
-            if value >= 0
-        }
-        chosen = replace(chosen, schedule=replace(chosen.schedule, **given))
-        if mass_bias >= 0:
-            chosen = replace(chosen, mass_bias=mass_bias)
-        run = LastRun()
-        tell = _tell(node_id(cls), run)
-        patched = patch_model(model, Patch(chosen, plan, tell, REFERENCES[references]))
+        chosen = PRESETS[preset]
+        if plan is not None and plan.preset is not None and not chosen.off:
+            chosen = plan.preset
+        chosen, run, number = with_overrides(chosen, dense_steps, mass_bias), LastRun(), node_id(cls)
+        patched = patch_model(
+            model,
+            Patch(chosen, plan, _tell(number, run), REFERENCES[references], speedup=speedup, on_start=_start(number)),
+        )
         keep_report(patched, run)
         if chosen.off:
-            send_state(node_id(cls), "off")
+            send_state(number, "off")
         return io.NodeOutput(patched)
+
+
+def _start(number: str | None) -> Callable[[RunReport], None]:
+    """Tell the node's badge what a run is about to do: what share of the picture, or why it is at normal speed."""
+    return lambda report: send_state(number, "running", reason=report.reason, kept=report.kept, total=report.total)
 
 
 def _tell(number: str | None, run: LastRun) -> Callable[[RunReport], None]:
@@ -101,6 +103,6 @@ def _tell(number: str | None, run: LastRun) -> Callable[[RunReport], None]:
 
     def tell(report: RunReport) -> None:
         run.report = report
-        send_report(number, asdict(report))
+        send_report(number, asdict(report) | {"saved_today": saved_today.add(report)})
 
     return tell

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,35 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..comfy_bridge.patch import KEY
-from ..comfy_bridge.run_report import RunReport
+from ..comfy_bridge.run_report import RunReport, in_words
 from ..hilo_core.render import COLOURS
 from .common import CATEGORY, schema
 from .inputs import check_model, checked
+from .last_run import last_report
 
 WIDTH, MARGIN, BAR = 768, 24, 34
+NORMAL = "Normal speed:"  # why a run gained nothing, in the words of the badge
 GREY = (120, 120, 120)
-
-
-@dataclass
-class LastRun:
-    """The report of the last run of one patched model."""
-
-    report: RunReport | None = None
-
-
-_runs: WeakKeyDictionary[Any, LastRun] = WeakKeyDictionary()  # by the patch's wrapper, which clones of the model share
-
-
-def keep_report(model: Any, run: LastRun) -> None:
-    """Note where the runs of a patched model are reported."""
-    for wrapper in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
-        _runs[wrapper] = run
-
-
-def last_report(model: Any) -> RunReport | None:
-    """The report of the last run of a model, or of a clone of it."""
-    runs = [_runs[w] for w in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY) if w in _runs]
-    return runs[-1].report if runs else None
 
 
 class HiLoReport(io.ComfyNode):
@@ -83,31 +61,36 @@ class HiLoReport(io.ComfyNode):
     @checked
     def execute(cls, model: Any, samples: dict[str, Any] | None = None, drift: str = "") -> io.NodeOutput:
         """Run the node."""
-        report = last_report(check_model(model)) or RunReport(
-            reason="connect the sampler's latent to 'samples', so that there is a run to report"
-            if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-            else "the preset is off, or there is no HiLo Model Patch on this model"
-        )
-        text = "; ".join(filter(None, [report.line(), drift])).replace("; ", "\n")
+        report = last_report(check_model(model)) or RunReport(reason=_nothing_to_report(model))
+        text = "; ".join(filter(None, [report.line(), drift])).replace("; ", "\n").replace("dense run:", NORMAL)
         picture = draw_report(report, drift)
         return io.NodeOutput(text, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+def _nothing_to_report(model: Any) -> str:
+    if not model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        return "no HiLo Model Patch on this model"
+    return "preset is off, or the sampler's latent is not connected to 'samples', so that no run is known yet"
 
 
 def draw_report(report: RunReport, drift: str = "") -> Tensor:
     """(1, H, W, 3) in 0..1: seconds of a dense and of a compressed step, the tokens by kind, the drift in words."""
     words = [line for part in drift.split("; ") for line in wrap(part, 84)]
-    bars = [("dense step", report.dense_seconds), ("compressed step", report.compressed_seconds)]
+    about, headline = "about " if report.predicted else "", _headline(report)
+    bars = [("instead of", report.instead_of), ("this run", report.seconds)]
     bars = [(name, seconds) for name, seconds in bars if seconds is not None]
-    height = 110 + len(bars) * (BAR + 12) + (BAR + 60 if report.total else 0)
+    top = 40 + 34 * len(headline)
+    height = top + 36 + len(bars) * (BAR + 12) + (BAR + 60 if report.total else 0)
     canvas = Image.new("RGB", (WIDTH, height + 22 * len(words)), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(20)
-    pen.text((MARGIN, 20), _headline(report), fill="black", font=ImageFont.load_default(28))
-    y, longest = 74, max((seconds for _, seconds in bars), default=1.0) or 1.0
+    pen.text((MARGIN, 20), "\n".join(headline), fill="black", font=ImageFont.load_default(28))
+    y, longest = top, max((seconds for _, seconds in bars), default=1.0) or 1.0
     for name, seconds in bars:
         end = 220 + (WIDTH - 340) * seconds / longest
         pen.text((MARGIN, y + 5), name, fill="black", font=font)
-        pen.rectangle((220, y, end, y + BAR), fill=COLOURS["low 4x4"] if name.startswith("dense") else COLOURS["edit"])
-        pen.text((end + 8, y + 5), f"{seconds:.3g} s", fill="black", font=font)
+        pen.rectangle((220, y, end, y + BAR), fill=COLOURS["edit"] if name == "this run" else COLOURS["low 4x4"])
+        words_of = in_words(seconds) if name == "this run" else f"{about}{in_words(seconds)}"
+        pen.text((end + 8, y + 5), words_of, fill="black", font=font)
         y += BAR + 12
     if report.total:
         pen.text((MARGIN, y + 5), "tokens", fill="black", font=font)
@@ -116,13 +99,10 @@ def draw_report(report: RunReport, drift: str = "") -> Tensor:
     return torch.from_numpy(np.asarray(canvas, dtype=np.float32) / 255)[None]
 
 
-def _headline(report: RunReport) -> str:
+def _headline(report: RunReport) -> list[str]:
     if report.reason:
-        return "\n".join(wrap(f"dense run: {report.reason}", 52))
-    gain = (
-        "" if report.speedup is None else f"{report.speedup:.2f}x {'predicted' if report.predicted else 'measured'}, "
-    )
-    return f"{gain}{report.kept} of {report.total} tokens"
+        return wrap(f"{NORMAL} {report.reason}.", 52)
+    return [*wrap(report.gain(), 52), f"{report.share():.0%} of the picture computed"]
 
 
 def _draw_tokens(pen: ImageDraw.ImageDraw, report: RunReport, y: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,18 +20,14 @@ class TokenSize:
 
     ratio: int = 8  # pixels per latent pixel
     patch: int = 2  # latent pixels per token side
-    crops: bool = True  # whether the VAE cuts a picture to whole latent pixels
 
     @classmethod
-    def of(cls, family: Family | None, model: Any, vae: Any) -> TokenSize:
-        """What a model (the host's BaseModel) and a VAE tell, each of which may be None; else that of most models."""
-        ratio = getattr(vae, "spacial_compression_encode", lambda: None)()
-        crops = bool(getattr(vae, "crop_input", True))
+    def of(cls, family: Family | None, model: Any) -> TokenSize:
+        """What a model (the host's BaseModel) of a family tells; without one that of most models."""
         if family is None:
-            ratio = int(ratio or cls.ratio)
-            return cls(ratio, max(1, cls.ratio * cls.patch // ratio), crops)
+            return cls()
         patch = family.patch_size(model.diffusion_model)
-        return cls(int(ratio or family.token_pixels(model) // patch), patch, crops)
+        return cls(int(family.token_pixels(model) // patch), patch)
 
     @property
     def pixels(self) -> int:
@@ -44,8 +39,6 @@ class TokenSize:
 
         HiLoError if there are none.
         """
-        if not self.crops:
-            return slice(0, height), slice(0, width)
         if min(height, width) < self.ratio:
             raise HiLoError(f"The picture is {width}x{height} px; this model needs {self.ratio} px a side or more.")
         (top, left), (down, across) = ((n % self.ratio // 2 for n in (height, width)),
@@ -73,7 +66,6 @@ class TokenSize:
         return mask_to_tokens(part, -(-part.shape[1] // size), -(-part.shape[2] // size), size)
 
 
-def details(whole: Tensor, rows: int, columns: int, scores: tuple[str, ...] = SCORES) -> Tensor:
-    """Detail of each token by each score: (B, H, W, 3) of whole tokens -> (scores, rows, columns)."""
-    light = luma(whole)
-    return torch.stack([detail(light, rows, columns, score) for score in scores])
+def details(whole: Tensor, rows: int, columns: int) -> Tensor:
+    """Detail of the brightness in each token: (B, H, W, 3) of whole tokens -> (rows, columns)."""
+    return detail(luma(whole), rows, columns, SCORES[0])

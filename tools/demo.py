@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from safetensors.torch import load_file
 
 from tools import host, workflow
+from tools.make_demo_photo import PHOTO
 from tools.server import ComfyServer, Result
 
 SHEET = host.CACHE / "demo" / "contact_sheet.jpg"
-WORKFLOW = "hilo_demo_inpaint"
+WORKFLOW = "Demo - runs without a download"
 TILE = 420
 
 
@@ -31,6 +32,10 @@ def variant(prompt: dict[str, Any], preset: str, steps: int | None = None) -> di
     changed["latent"] = {
         "class_type": "SaveLatent",
         "inputs": {"samples": [sampler, 0], "filename_prefix": f"demo_{preset}"},
+    }
+    changed["shown"] = {
+        "class_type": "PreviewImage",
+        "inputs": {"images": [workflow.find(changed, "HiLoTokenSelect"), 1]},
     }
     return changed
 
@@ -90,8 +95,8 @@ def main() -> None:
         pictures = picture_of(server, prompt, dense_run), picture_of(server, prompt, hilo_run)
         tokens = preview_of(server, prompt, hilo_run)
         kept, total = kept_tokens(server)
-    photos = host.ROOT / "lab" / "photos"
-    source, mask = Image.open(photos / "demo.jpg").convert("RGB"), Image.open(photos / "demo_mask.png").convert("L")
+    photo = Image.open(PHOTO)
+    source, mask = photo.convert("RGB"), ImageOps.invert(photo.getchannel("A"))
     size = dense.shape[-2:]
     soft = torch.nn.functional.interpolate(
         torch.from_numpy(np.asarray(mask) / 255.0)[None, None].float(), size=size, mode="bilinear"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tools import demo
 from tools.examples import blueprint, edit, fill, noise_mask
 from tools.examples.base import Example
 from tools.server import ComfyServer
@@ -11,36 +12,34 @@ from tools.thumbnails import draw
 from tools.workflow import FOLDER, save
 
 WORKFLOWS: dict[str, Callable[[Example], None]] = {
-    "hilo_demo_inpaint": fill.demo,
-    "hilo_flux_fill_inpaint": fill.fill_inpaint,
-    "hilo_flux_fill_outpaint": fill.fill_outpaint,
-    "hilo_flux_dev_inpaint": noise_mask.flux_dev,
-    "hilo_flux_kontext_edit": edit.kontext,
-    "hilo_flux2_edit": edit.flux2,
-    "hilo_qwen_edit_2509": edit.qwen_2509,
-    "hilo_qwen_inpaint_controlnet": noise_mask.qwen_control,
-    "hilo_z_image_inpaint": noise_mask.z_image,
-    "hilo_sd35_inpaint": noise_mask.sd35,
-    "hilo_object_removal": fill.removal,
-    "hilo_flux2_klein_edit": edit.flux2_klein,
-    "hilo_qwen_edit_2511": edit.qwen_2511,
-    "hilo_ab_test": fill.ab_test,
+    "Demo - runs without a download": fill.demo,
+    "FLUX.1 Fill - inpaint": fill.fill_inpaint,
+    "FLUX.1 Fill - outpaint": fill.fill_outpaint,
+    "FLUX.1 dev - inpaint": noise_mask.flux_dev,
+    "FLUX.1 Kontext - masked edit": edit.kontext,
+    "FLUX.2 dev - masked edit": edit.flux2,
+    "Qwen-Image-Edit 2509 - masked edit": edit.qwen_2509,
+    "Qwen-Image - inpaint with ControlNet": noise_mask.qwen_control,
+    "Z-Image Turbo - inpaint": noise_mask.z_image,
+    "SD3.5 - inpaint": noise_mask.sd35,
+    "FLUX.1 Fill - object removal": fill.removal,
+    "FLUX.2 klein - masked edit": edit.flux2_klein,
+    "Qwen-Image-Edit 2511 - masked edit": edit.qwen_2511,
+    "FLUX.1 Fill - compare with normal speed": fill.ab_test,
 }
 
 
 def main() -> None:
-    """Write them all, and the thumbnails of those that cannot be run here."""
+    """Write them all, and the thumbnails of those that cannot be run here; `tools.thumbnails` runs the demo."""
     with ComfyServer() as server:
         info = server.object_info()
     blueprint.write(info)
-    for name, make in WORKFLOWS.items():
+    for number, (name, make) in enumerate(WORKFLOWS.items()):
         example = Example(info)
         make(example)
-        workflow = example.workflow()
-        save(name, workflow)
-        thumbnail = FOLDER / f"{name}.jpg"
-        if name != "hilo_demo_inpaint" or not thumbnail.exists():
-            draw(workflow).save(thumbnail, quality=88)
+        save(name, example.workflow())
+        if name != demo.WORKFLOW:
+            draw(name, number).save(FOLDER / f"{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":

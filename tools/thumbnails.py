@@ -1,67 +1,88 @@
-"""Thumbnails of the examples: drawn from the graph, or, `python -m tools.thumbnails`, the demo's from a run."""
+"""Thumbnails of the examples: photo, tokens and gain; `python -m tools.thumbnails` makes the demo's, from a run."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+import torch
+from hilo_token.hilo_core.cost import ModelShape
+from hilo_token.hilo_core.frequency import SCORES, detail, luma
+from hilo_token.hilo_core.mask import mask_to_tokens
+from hilo_token.hilo_core.plan import make_plan
+from hilo_token.hilo_core.presets import preset
+from hilo_token.hilo_core.render import token_map
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tools import demo, host, workflow
+from tools.make_demo_photo import PHOTO
 from tools.server import ComfyServer
 
-SIZE = (640, 480)
-TITLE = 64
-WIRES = {"MODEL": "#b39ddb", "IMAGE": "#64b5f6", "MASK": "#81c784", "LATENT": "#ff9cf9", "CONDITIONING": "#ffa931"}
+SIDE, BAR, TOKEN = 512, 76, 16
+PAINTED = (230, 60, 60)
+PHOTOS = ("coffee", "demo", "rocket")  # of lab/photos, in turn
+BOXES = ((0.36, 0.20, 0.66, 0.62), (0.54, 0.62, 0.82, 0.92), (0.62, 0.18, 0.86, 0.60))  # left, top, right, bottom
 
 
-def draw(saved: dict[str, Any]) -> Image.Image:
-    """Groups, nodes and wires of a workflow, and its title."""
-    nodes = [n for n in saved["nodes"] if n["type"] != "MarkdownNote"]
-    note = next(n for n in saved["nodes"] if n["type"] == "MarkdownNote")
-    left, top = (min(n["pos"][axis] for n in nodes) - 60 for axis in (0, 1))
-    right, bottom = (max(n["pos"][axis] + n["size"][axis] for n in nodes) + 40 for axis in (0, 1))
-    scale = min(SIZE[0] / (right - left), (SIZE[1] - TITLE) / (bottom - top))
-    canvas = Image.new("RGB", SIZE, "#1e1e1e")
+def mask_in(box: tuple[float, float, float, float]) -> Image.Image:
+    """An ellipse, of a thumbnail's size."""
+    mask = Image.new("L", (SIDE, SIDE))
+    ImageDraw.Draw(mask).ellipse([round(SIDE * side) for side in box], fill=255)
+    return mask
+
+
+def painted(photo: Image.Image, mask: Image.Image) -> Image.Image:
+    """The mask over the photo, as the mask editor shows it."""
+    red = Image.blend(photo, Image.new("RGB", photo.size, PAINTED), 0.65)
+    return Image.composite(red, photo, mask)
+
+
+def planned(photo: Image.Image, mask: Image.Image) -> tuple[Image.Image, float, float]:
+    """(tokens of `balanced` over the photo, share that is computed, predicted speed-up of a FLUX.1 step at 1024 px)."""
+    large = 2 * SIDE
+    pixels = torch.from_numpy(np.asarray(photo.resize((large, large)), dtype=np.float32) / 255)
+    edited = torch.from_numpy(np.asarray(mask.resize((large, large))) > 127)[None]
+    tokens = large // TOKEN
+    score = detail(luma(pixels[None]), tokens, tokens, SCORES[0])
+    plan = make_plan(mask_to_tokens(edited, tokens, tokens, TOKEN), score, preset("balanced").tokens)
+    drawn = (token_map(pixels, plan, 0.45) * 255).byte().numpy()
+    speed = ModelShape().speedup(plan.count, plan.total)
+    return Image.fromarray(drawn).resize((SIDE, SIDE), Image.Resampling.LANCZOS), plan.count / plan.total, speed
+
+
+def side_by_side(title: str, words: str, *pictures: Image.Image) -> Image.Image:
+    """Pictures in a row, and two lines below them."""
+    canvas = Image.new("RGB", (SIDE * len(pictures), SIDE + BAR), "#1e1e1e")
+    for place, picture in enumerate(pictures):
+        canvas.paste(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS), (place * SIDE, 0))
     pen = ImageDraw.Draw(canvas)
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return (x - left) * scale, TITLE + (y - top) * scale
-
-    for group in saved["groups"]:
-        x, y, width, height = group["bounding"]
-        pen.rounded_rectangle((*at(x, y), *at(x + width, y + height)), 6, outline=group["color"], width=2)
-    for node in nodes:
-        (x, y), (width, height) = node["pos"], node["size"]
-        ours = node["type"].startswith("HiLo")
-        pen.rounded_rectangle((*at(x, y - 24), *at(x + width, y + height)), 4, fill="#b06634" if ours else "#3a3a3a")
-    by_id = {n["id"]: n for n in nodes}
-    for _, source, slot, target, place, kind in saved["links"]:
-        a, b = by_id[source], by_id[target]
-        start = at(a["pos"][0] + a["size"][0], a["pos"][1] + 14 + 20 * slot)
-        end = at(b["pos"][0], b["pos"][1] + 14 + 20 * place)
-        pen.line((start, end), fill=WIRES.get(kind, "#8a8a8a"), width=2)
-    title = note["widgets_values"][0].splitlines()[0].lstrip("# ")
-    pen.text((16, 14), title, fill="white", font=ImageFont.load_default(30))
-    return canvas
+    pen.text((16, SIDE + 8), title, fill="white", font=ImageFont.load_default(30))
+    pen.text((16, SIDE + 44), words, fill="#9fe0b4", font=ImageFont.load_default(24))
+    return canvas.resize(
+        (canvas.width * 640 // canvas.width, canvas.height * 640 // canvas.width), Image.Resampling.LANCZOS
+    )
 
 
-def before_after(before: Image.Image, after: Image.Image) -> Image.Image:
-    """The right halves of two square pictures side by side."""
-    side = SIZE[0]
-    canvas = Image.new("RGB", (side, side))
-    for place, picture in enumerate((before, after)):
-        half = picture.convert("RGB").crop((picture.width // 2, 0, picture.width, picture.height))
-        canvas.paste(half.resize((side // 2, side)), (place * side // 2, 0))
-    return canvas
+def draw(name: str, number: int) -> Image.Image:
+    """The thumbnail of an example that cannot be run here: a photo with a mask, and the tokens of its preset."""
+    which = number % len(PHOTOS)
+    photo = Image.open(host.ROOT / "lab" / "photos" / f"{PHOTOS[which]}.jpg").convert("RGB")
+    photo, mask = ImageOps.fit(photo, (SIDE, SIDE)), mask_in(BOXES[which])
+    tokens, share, speed = planned(photo, mask)
+    words = f"{share:.0%} of the picture computed: about {speed:.1f}x faster"
+    return side_by_side(name, words, painted(photo, mask), tokens)
 
 
 def main() -> None:
-    """Run the demo and write its thumbnail."""
+    """Run the demo and write its thumbnail: photo with mask, tokens, result."""
     with ComfyServer() as server:
-        prompt = workflow.to_api(workflow.load(demo.WORKFLOW), server.object_info())
-        after = demo.picture_of(server, prompt, server.queue(prompt))
-    before = Image.open(host.ROOT / "lab" / "photos" / "demo.jpg")
-    before_after(before, after).save(workflow.FOLDER / f"{demo.WORKFLOW}.jpg", quality=88)
+        prompt = demo.variant(workflow.to_api(workflow.load(demo.WORKFLOW), server.object_info()), "balanced")
+        result = server.queue(prompt)
+        after, tokens = demo.picture_of(server, prompt, result), demo.preview_of(server, prompt, result)
+        kept, total = demo.kept_tokens(server)
+    photo = Image.open(PHOTO)
+    mask = ImageOps.invert(photo.getchannel("A"))
+    words = f"{kept / total:.0%} of the picture computed"
+    picture = side_by_side(demo.WORKFLOW, words, painted(photo.convert("RGB"), mask), tokens, after)
+    picture.save(workflow.FOLDER / f"{demo.WORKFLOW}.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ const WATCH_MS = 400;
 const COLOURS = { running: "#1f5f99", gain: "#2e7d4f", dense: "#a35200", off: "#555", failed: "#a32020", cancelled: "#555", bypassed: "#555" };
 const IDLE = { state: "idle" };
 
-const badges = new WeakMap(); // node -> element
+const badges = new WeakMap(); // HiLo Model Patch node -> element
+const outside = new WeakMap(); // subgraph node -> element
 const waiting = new WeakMap(); // workflow -> Map(id -> state) of runs that ended while its tab was not in front
 const nowhere = {};
 let settled; // the workflow that is in front, and was so a moment ago: its nodes are there
 let run; // the server's, {workflow, running: Map(id -> state), cached, executed, told: Set(id)}; ids as in "12:3"
 
-/** Gives a HiLo Model Patch node its badge. */
+/** Gives a HiLo Model Patch node, or a subgraph around one, its badge. */
 export function addBadge(node) {
   const element = document.createElement("div");
   element.className = "hilo-token-badge";
@@ -22,12 +23,14 @@ export function addBadge(node) {
   const widget = node.addDOMWidget("hilo_badge", "hilo_badge", element, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => 80,
-    getMaxHeight: () => 120,
+    getMinHeight: () => 84,
+    getMaxHeight: () => 124,
   });
   widget.serialize = false;
+  if (node.subgraph) return element;
   badges.set(node, element);
   wordsLoaded.then(drawAll);
+  return element;
 }
 
 /** The lines of a state. */
@@ -37,17 +40,26 @@ function lines({ state, report, message, kept, total }) {
   if (state === "dense") return [say("dense", report)];
   if (state === "failed") return [message || say("failed")];
   if (state !== "gain") return [say({ idle: "badge_empty" }[state] ?? state)];
-  const seconds = (value) => (value == null ? "–" : value.toPrecision(3));
-  const speedup = report.speedup?.toFixed(report.speedup < 10 ? 1 : 0);
   const steps = report.dense_steps + report.compressed_steps;
+  const facts = { now: time(report.seconds), before: time(report.instead_of), speedup: times(report.speedup) };
   return [
-    speedup && say(report.predicted ? "predicted" : "measured", { speedup }),
+    report.speedup && say(report.predicted ? "gain_about" : "gain", facts),
     say("computed", { share }),
     say(report.dense_steps ? "steps_some" : "steps_all", { steps, dense: report.dense_steps }),
-    report.dense_seconds != null && say("step", { dense: seconds(report.dense_seconds), compressed: seconds(report.compressed_seconds) }),
     report.note,
+    report.saved_today >= 1 && say("saved_today", { time: time(report.saved_today) }),
   ].filter(Boolean);
 }
+
+/** A time as one says it: 0.04 s, 1.3 s, 15 s, 4 min. */
+function time(seconds) {
+  if (seconds == null) return "";
+  if (seconds >= 180) return say("minutes", { n: (seconds / 60).toFixed(0) });
+  return say("seconds", { n: seconds.toFixed(seconds >= 9.95 ? 0 : seconds >= 0.95 ? 1 : 2) });
+}
+
+/** A speed-up as one says it: 1.8, 11. */
+export const times = (speedup) => (speedup == null ? "" : speedup.toFixed(speedup >= 9.95 ? 0 : 1));
 
 /** The workflow in front. */
 const here = () => app.extensionManager?.workflow?.activeWorkflow ?? nowhere;
@@ -60,23 +72,44 @@ function nodesHere(graph = app.rootGraph ?? app.graph, prefix = "") {
   ]);
 }
 
+/** Each subgraph in front that holds a patch shows that patch's state outside. */
+function drawOutside(states) {
+  for (const outer of (app.rootGraph ?? app.graph)?._nodes ?? []) {
+    if (!outer.subgraph) continue;
+    const inner = [...states.keys()].find((id) => id.startsWith(`${outer.id}:`));
+    if (!inner) continue;
+    if (!outside.has(outer)) {
+      outside.set(outer, addBadge(outer));
+      outer.setSize?.([outer.size[0], Math.max(outer.size[1], outer.computeSize()[1])]);
+    }
+    draw(outside.get(outer), outer.mode === 2 || outer.mode === 4 ? { state: "bypassed" } : states.get(inner));
+  }
+}
+
+/** Puts a state on a badge. */
+function draw(element, shown) {
+  const text = lines(shown).join("\n");
+  if (element.textContent !== text) element.textContent = text;
+  element.dataset.state = shown.state;
+  element.style.background = COLOURS[shown.state] ?? "#0003";
+  element.style.color = shown.state in COLOURS ? "white" : "";
+  element.style.opacity = shown.state === "bypassed" ? 0.5 : 1;
+}
+
 /** Draws each badge in front. How a run ended is kept in the node, and so in the saved workflow. */
 function drawAll() {
   const ended = settled === here() ? waiting.get(settled) : undefined;
   const running = run?.workflow === here() ? run.running : undefined;
+  const states = new Map();
   for (const [id, node] of nodesHere()) {
     if (ended?.has(id)) keep(node, ended.get(id));
     ended?.delete(id);
     const off = node.mode === 2 || node.mode === 4;
     const shown = off ? { state: "bypassed" } : (running?.get(id) ?? node.properties?.hilo_state ?? IDLE);
-    const element = badges.get(node);
-    const text = lines(shown).join("\n");
-    if (element.textContent !== text) element.textContent = text;
-    element.dataset.state = shown.state;
-    element.style.background = COLOURS[shown.state] ?? "#0003";
-    element.style.color = shown.state in COLOURS ? "white" : "";
-    element.style.opacity = off ? 0.5 : 1;
+    draw(badges.get(node), shown);
+    states.set(id, shown);
   }
+  drawOutside(states);
 }
 
 function keep(node, state) {
@@ -118,7 +151,7 @@ export function showReports() {
   on("executing", (detail) => run?.executed.add(String(detail?.node ?? detail)));
   on("hilo-token.state", ({ node, ...state }) => {
     if (state.state !== "running") return note(String(node), state);
-    run?.running.set(String(node), state);
+    run?.running.set(String(node), state.reason ? { state: "dense", report: state } : state);
     drawAll();
   });
   on("hilo-token.report", ({ node, ...report }) => {

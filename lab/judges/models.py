@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from hilo_token.demo import model as demo_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lab.demo import model as demo_model
 from lab.judges.codec import DemoCodec, Taef2, folder
 
 TEXT_TOKENS, TEXT_WIDTH, POOLED_WIDTH = 8, 64, 32

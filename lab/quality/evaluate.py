@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from hilo_token.demo import model as demo_model
 from hilo_token.hilo_core.presets import PRESETS
 from PIL import Image
 
 from lab.data import masks, pictures, scenes
-from lab.demo import model as demo_model
 from lab.quality import summaries
 from lab.train import autoencoder as train_autoencoder
 from tools import host

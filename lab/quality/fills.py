@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from hilo_token.demo import model as demo_model
 from PIL import Image
 
 from lab.data import masks, pictures
-from lab.demo import model as demo_model
 from lab.train import autoencoder as train_autoencoder
 from tools import host
 

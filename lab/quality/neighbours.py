@@ -162,7 +162,8 @@ def main() -> None:
     options = parser.parse_args()
     host.prepare()
     torch.set_grad_enabled(False)
-    from lab.demo import model as demo_model
+    from hilo_token.demo import model as demo_model
+
     from tests.host.neighbours import photo
 
     tail, log = Tail(), logging.getLogger("hilo-token")

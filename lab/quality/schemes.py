@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hilo_token.comfy_bridge.patch import Patch, patch_model
 from hilo_token.comfy_bridge.planning import PlanRequest
+from hilo_token.demo import model as demo_model
 from hilo_token.hilo_core.cost import ModelShape
 from hilo_token.hilo_core.frequency import detail
 from hilo_token.hilo_core.grid import TokenGrid
@@ -19,7 +20,6 @@ from hilo_token.hilo_core.presets import LEVELS, Preset, preset
 from hilo_token.hilo_core.schedule import Schedule
 from torch import Tensor
 
-from lab.demo import model as demo_model
 from lab.quality.context_cache import ContextCache
 
 SHAPE = ModelShape()  # FLUX.1: what "equal time" means

@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 import torch
+from hilo_token.demo import model as demo_model
 
 from lab.data import masks
-from lab.demo import model as demo_model
 from tools import host
 
 RATIOS = (6.38, 15.92, 35.36)  # mean mask ratios of the paper, in percent
@@ -74,7 +74,8 @@ def preview(side: int) -> float:
 
     from tools.pack import load_pack
 
-    sources, route = load_pack("nodes.sources"), load_pack("nodes.preview_route")
+    sources, route = load_pack("nodes.preview.sources"), load_pack("nodes.preview.route")
+    schemas = {"HiLoTokenSelect": load_pack("nodes.token_select").HiLoTokenSelect.define_schema()}
     tokens, slowest = side // 16, 0.0
     settings = [{"preset": name} for name in ("balanced", "quality", "fast", "paper")]
     settings += [{"preset": "balanced", "budget": 4000}, {"preset": "balanced", "speedup": 4.0}]
@@ -85,7 +86,7 @@ def preview(side: int) -> float:
             times = []
             for _ in range(6):  # the first one scores the picture
                 start = time.perf_counter()
-                route.preview({"key": key, "values": values})
+                route.preview({"key": key, "values": values}, schemas)
                 times.append(time.perf_counter() - start)
             slowest = max(slowest, statistics.median(times[1:]))
     return slowest

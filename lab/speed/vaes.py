@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tools import host
 
-SMALL = host.ROOT / "lab" / "weights" / "hilo_demo_vae.safetensors"
+SMALL = host.ROOT / "demo" / "hilo_demo_vae.safetensors"
 FLUX = {
     "double_z": True, "z_channels": 16, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128,
     "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0,

@@ -21,7 +21,7 @@ from lab.data import pictures, scenes
 from lab.train import device as devices
 from tools import host
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "hilo_demo_vae.safetensors"
+WEIGHTS = host.ROOT / "demo" / "hilo_demo_vae.safetensors"
 _log = logging.getLogger("lab.autoencoder")
 
 

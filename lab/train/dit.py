@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from hilo_token.demo import model as demo_model
 from safetensors.torch import save_file
 
 from lab.data.examples import Example, batch, condition, make_examples
-from lab.demo import model as demo_model
 from lab.train import device as devices
 from tools import host
 

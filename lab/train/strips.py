@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from hilo_token.demo import model as demo_model
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils import parametrize
 
 from lab.data.examples import batch, condition, make_examples
-from lab.demo import model as demo_model
 from lab.train import device as devices
 from lab.train.dit import keep_norm_inputs
 from tools import host
@@ -31,7 +31,7 @@ from tools import host
 PRESETS = ("paper", "paper", "balanced", "fast")
 SIDES = (32, 32, 64)
 REPEATS = 4  # noises of one crop in a batch: a batch has one plan
-LORA = demo_model.WEIGHTS.with_name("hilo_demo_strip_lora.safetensors")
+LORA = host.ROOT / "lab" / "weights" / "hilo_demo_strip_lora.safetensors"
 _log = logging.getLogger("lab.strips")
 
 

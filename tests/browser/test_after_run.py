@@ -14,18 +14,18 @@ AROUND, ABOVE = 12, 30  # pixels; a node's title stands above its rectangle
 @pytest.fixture(scope="module")
 def after_run(page):
     """The demo after a run, with a mask node beside it that has run too."""
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     page.evaluate(
         """() => {
-            const mask = app.graph._nodes.find((n) => n.type === "LoadImageMask");
+            const mask = app.graph._nodes.find((n) => n.type === "LoadImage");
             const grow = LiteGraph.createNode("HiLoMaskDilate");
             const show = LiteGraph.createNode("MaskPreview");
             app.graph.add(grow);
             app.graph.add(show);
             grow.pos = [-460, 1300];
             show.pos = [-460, 1900];
-            mask.connect(0, grow, 0);
+            mask.connect(1, grow, 0);
             grow.connect(1, show, 0);
         }"""
     )

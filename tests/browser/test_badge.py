@@ -6,13 +6,16 @@ import pytest
 from PIL import Image
 
 from tools.host import folder
+from tools.make_demo_photo import PHOTO
 
 from .test_canvas import BADGE, SELECT, TEXT, load, set_widget
 
 PATCH = "app.graph._nodes.find((n) => n.type === 'HiLoModelPatch')"
 STATE = "document.querySelector('.hilo-token-badge').dataset.state"
 GAIN = {"reason": "", "kept": 544, "total": 4096, "dense_steps": 0, "compressed_steps": 8, "speedup": 7.81,
-        "predicted": True, "dense_seconds": None, "compressed_seconds": 0.16, "note": ""}  # fmt: skip
+        "predicted": True, "dense_seconds": None, "compressed_seconds": 0.16, "note": "", "model_speedup": 7.81,
+        "seconds": 1.28, "instead_of": 10.0, "saved_today": 0.0}  # fmt: skip
+ABOUT = "1.3 s instead of about 10 s, about 7.8x faster"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,7 +29,7 @@ def tidy(page):
 
 @pytest.fixture
 def demo(page):
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     expect(page, "idle", "Run the workflow")
 
@@ -56,7 +59,7 @@ def test_a_run_clears_and_tells_the_gain(page, demo):
     tell(page, "hilo-token.state", node="own", state="running", kept=544, total=4096)
     expect(page, "running", "13 % of the picture")
     tell(page, "hilo-token.report", node="own", **GAIN)
-    expect(page, "gain", "About 7.8x faster\n13 % of the picture computed\n8 steps, all fast")
+    expect(page, "gain", f"{ABOUT}\n13 % of the picture computed\n8 steps, all fast")
     tell(page, "execution_success", prompt_id="1")
     expect(page, "gain")
     tell(page, "execution_start", prompt_id="2")
@@ -67,11 +70,36 @@ def test_a_run_clears_and_tells_the_gain(page, demo):
 
 def test_measured_and_dense_steps(page, demo):
     tell(page, "execution_start")
-    facts = {"predicted": False, "dense_steps": 1, "dense_seconds": 1.9, "speedup": 13.65}
-    tell(page, "hilo-token.report", node="own", **GAIN | facts)
-    expect(page, "gain", "14x faster")
-    assert "About" not in page.evaluate(BADGE) and "9 steps, 1 of them at normal speed" in page.evaluate(BADGE)
-    assert "0.160 s instead of 1.90 s per step" in page.evaluate(BADGE)
+    facts = {"predicted": False, "dense_steps": 1, "speedup": 13.65, "seconds": 0.732, "instead_of": 250.0}
+    tell(page, "hilo-token.report", node="own", **GAIN | facts | {"saved_today": 249.3})
+    expect(page, "gain", "0.73 s instead of 4 min, 14x faster\n")
+    assert "bout" not in page.evaluate(BADGE) and "9 steps, 1 of them at normal speed" in page.evaluate(BADGE)
+    assert page.evaluate(BADGE).endswith("Saved today: 4 min")
+    page.wait_for_function(f"{TEXT}.includes('x faster') && !{TEXT}.includes('per step')", timeout=10_000)
+
+
+def test_the_reason_stands_there_while_the_run_goes(page, demo):
+    """Told at the first call, so that one can cancel; and it is no gain."""
+    tell(page, "execution_start")
+    tell(page, "hilo-token.state", node="own", state="running", kept=544, total=4096, reason="")
+    expect(page, "running", "13 % of the picture")
+    tell(page, "hilo-token.state", node="own", state="running", kept=0, total=0, reason="area conditioning")
+    expect(page, "dense", "Normal speed: area conditioning")
+    tell(page, "execution_success")
+
+
+def test_the_map_has_the_figure_of_the_badge(page, demo):
+    """One number: with the run's own settings the same; with others as much faster as the cost model says."""
+    page.wait_for_function(f"{TEXT}.includes('per step (FLUX.1)')", timeout=10_000)
+    asked = {"image": PHOTO.name, "mask": PHOTO.name, "channel": "alpha", "values": {}}
+    plan = page.request.post(f"{page.url}hilo_token/plan", data=asked).json()
+    kept, total = plan["kept"], plan["total"]
+    tell(page, "execution_start")
+    tell(page, "hilo-token.report", node="own", **GAIN | {"kept": kept, "total": total, "speedup": 5.55})
+    tell(page, "execution_success")
+    page.wait_for_function(f"{TEXT}.endsWith('about 5.5x faster')", timeout=10_000)  # 5.55.toFixed(1)
+    set_widget(page, "margin", 320)
+    page.wait_for_function(f"{TEXT}.includes('about') && !{TEXT}.includes('5.5x')", timeout=10_000)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +147,7 @@ def test_bypassed(page, demo):
         page.evaluate(f"{PATCH}.mode = {mode}")
         expect(page, "bypassed", "Bypassed: normal speed.")
     page.evaluate(f"{PATCH}.mode = 0")
-    expect(page, "gain", "About 7.8x faster")
+    expect(page, "gain", ABOUT)
 
 
 def test_reopened_and_in_another_tab(page, demo):
@@ -129,10 +157,10 @@ def test_reopened_and_in_another_tab(page, demo):
     tell(page, "execution_success")
     expect(page, "gain")
     saved = page.evaluate("app.graph.serialize()")
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     expect(page, "idle")
     page.evaluate("(saved) => app.loadGraphData(saved, true, true)", saved)
-    expect(page, "gain", "About 7.8x faster")
+    expect(page, "gain", ABOUT)
 
 
 def command(page, name):
@@ -145,14 +173,14 @@ def test_another_tab(page, demo):
     """A run ends while a workflow whose nodes have the same ids is in front: each keeps its own."""
     tell(page, "execution_start")
     expect(page, "running")
-    load(page, "hilo_demo_inpaint")  # in a tab of its own
+    load(page, "Demo - runs without a download")  # in a tab of its own
     expect(page, "idle")
     tell(page, "hilo-token.report", node="own", **GAIN)
     tell(page, "execution_success")
     page.wait_for_timeout(900)
     expect(page, "idle")
     command(page, "Workspace.PreviousOpenedWorkflow")
-    expect(page, "gain", "About 7.8x faster")
+    expect(page, "gain", ABOUT)
     command(page, "Workspace.NextOpenedWorkflow")
     expect(page, "idle")
 
@@ -192,9 +220,7 @@ def test_real_runs(page, demo):
     place = folder() / "input" / "hilo_black.png"
     Image.new("RGB", (1024, 1024)).save(place)
     try:
-        page.evaluate(
-            "(n) => app.graph._nodes.find((n) => n.type === 'LoadImageMask').widgets[0].value = n", place.name
-        )
+        page.evaluate("(n) => app.graph._nodes.find((n) => n.type === 'LoadImage').widgets[0].value = n", place.name)
         run(page, preset="balanced")
         expect(page, "failed", "Nothing is painted yet. Right-click the picture")
         assert page.evaluate(TEXT).startswith("Nothing is painted yet. Right-click the picture")
@@ -217,10 +243,10 @@ def test_a_cached_token_select_keeps_its_map(page, demo):
     run(page, preset="balanced")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     saved = page.evaluate("app.graph.serialize()")
-    load(page, "hilo_demo_inpaint")
+    load(page, "Demo - runs without a download")
     page.evaluate("(saved) => app.loadGraphData(saved, true, true)", saved)
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     run(page)
     assert "of the picture" in page.evaluate(TEXT)
-    set_widget(page, "dilation", 6.0)
+    set_widget(page, "margin", 96)
     page.wait_for_function(f"(text) => {TEXT} !== text && {TEXT}.includes('of the picture')", arg=page.evaluate(TEXT))

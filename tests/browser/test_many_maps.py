@@ -16,10 +16,10 @@ PLACE = """async (count) => {
         app.graph.add(node);
         node.pos = [420 + 380 * i, 1300];
         photo.connect(0, node, 0);
-        mask.connect(0, node, 1);
+        mask.connect(1, node, 1);
     }
     window.selects = app.graph._nodes.filter((n) => n.type === "HiLoTokenSelect");
-    selects.forEach((node, i) => (node.widgets.find((w) => w.name === "nearness").value = i / count));
+    selects.forEach((node, i) => (node.widgets.find((w) => w.name === "detail").value = 1 + i));
 }"""
 WATCH = """() => {
     window.asked = [];
@@ -37,8 +37,8 @@ WATCH = """() => {
 MOVE = """(moves) => {
     for (let step = 1; step <= moves; step++) {
         for (const node of selects) {
-            const slider = node.widgets.find((w) => w.name === "dilation");
-            slider.value = step / 4;
+            const slider = node.widgets.find((w) => w.name === "margin");
+            slider.value = 8 * step;
             slider.callback(slider.value);
         }
     }
@@ -47,7 +47,7 @@ MOVE = """(moves) => {
 
 @pytest.fixture
 def ten(page):
-    assert load(page, "hilo_demo_inpaint") == []
+    assert load(page, "Demo - runs without a download") == []
     page.evaluate(PLACE, NODES)
     page.wait_for_function(
         """(count) => [...document.querySelectorAll(".hilo-token-text")]
@@ -55,7 +55,7 @@ def ten(page):
         arg=NODES,
         timeout=60_000,
     )
-    page.wait_for_timeout(1000)  # the nearness of each has been asked for
+    page.wait_for_timeout(1000)  # the detail of each has been asked for
     page.evaluate(WATCH)
     yield page
     page.evaluate("window.fetch = plainFetch")
@@ -65,11 +65,11 @@ def test_one_request_in_flight_for_each_and_the_last_wins(ten):
     ten.evaluate(MOVE, MOVES)
     ten.wait_for_timeout(1500)  # several turns of the timer that looks for changes
     asked = ten.evaluate("asked")
-    assert len(asked) == NODES and len({values["nearness"] for values in asked}) == NODES
+    assert len(asked) == NODES and len({values["detail"] for values in asked}) == NODES
     ten.evaluate("hold = false; held.forEach((go) => go())")
     ten.wait_for_function(f"asked.length >= {2 * NODES}", timeout=30_000)
     ten.wait_for_timeout(1500)
     asked = ten.evaluate("asked")
     assert len(asked) == 2 * NODES, "no node asks again for what it shows"
-    last = {values["nearness"]: values["dilation"] for values in asked[NODES:]}
-    assert len(last) == NODES and set(last.values()) == {MOVES / 4}
+    last = {values["detail"]: values["margin"] for values in asked[NODES:]}
+    assert len(last) == NODES and set(last.values()) == {8 * MOVES}

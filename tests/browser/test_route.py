@@ -70,7 +70,7 @@ def test_huge_and_broken_pictures(server):
 
 @pytest.mark.parametrize(
     "values",
-    [{"preset": "best"}, {"dilation": -2}, {"dilation": "3"}, {"budget": 1e300}, {"native": 1}, {"amount": True}],
+    [{"preset": "best"}, {"margin": -2}, {"margin": "3"}, {"budget": 1e300}, {"context": 1}, {"detail": True}],
 )
 def test_bad_values(server, values):
     answer, status = ask(server, values=values)
@@ -79,7 +79,16 @@ def test_bad_values(server, values):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"values": 3}, {"image": 7}, {"channel": "depth"}, {"values": None}, {"mask": None}, {"key": 5}, {"run": [1]}],
+    [
+        {"grow": 3},
+        {"values": 3},
+        {"image": 7},
+        {"channel": "depth"},
+        {"values": None},
+        {"mask": None},
+        {"key": 5},
+        {"run": [1]},
+    ],
 )
 def test_unreadable_requests(server, changes):
     assert ask(server, **changes)[1] == 400

@@ -141,7 +141,7 @@ def record(setting: Setting, rows: bool = True) -> tuple[list[Strip], list[list[
     """The compressed calls of the step, and for each where image tokens lie among the keys of its attentions."""
     model, edit = networks(setting.small.build)[0], edit_of(setting)
     node = load_pack("nodes.model_patch").HiLoModelPatch
-    out = node.execute(model, setting.preset, mass_bias=setting.bias, dense_first=0)
+    out = node.execute(model, setting.preset, mass_bias=f"{setting.bias:g}", dense_steps="none")
     patched = (out.args if hasattr(out, "args") else out)[0]
     calls: list[Strip] = []
     inpaint: list[tuple[Tensor, Tensor]] = []

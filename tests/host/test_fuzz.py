@@ -35,8 +35,8 @@ SLOW = {"Chroma", "HiDream"}  # many or costly blocks even when small
 SLOW_SAMPLERS = {"dpm_adaptive", "uni_pc_bh2"}  # its step sizes follow the whole picture; as uni_pc
 SAMPLERS = [s for s in comfy.samplers.KSampler.SAMPLERS if s not in SLOW_SAMPLERS]
 EXPLAINED = (
-    "the mask is empty",
-    "too many to gain anything",
+    "nothing is painted yet",
+    "there is nothing to save",
     "the schedule has no compressed step",
     "the latent is empty",
 )

@@ -16,11 +16,10 @@ import torch
 from comfy_extras import nodes_apg, nodes_cfg, nodes_lumina2, nodes_mahiro, nodes_model_advanced
 from hilo_token.comfy_bridge.patch import Patch, patch_model
 from hilo_token.comfy_bridge.planning import PlanRequest
+from hilo_token.demo import model as demo_model
 from hilo_token.hilo_core.frequency import detail
 from hilo_token.hilo_core.mask import mask_to_tokens
 from hilo_token.hilo_core.plan import make_plan
-
-from lab.demo import model as demo_model
 
 from .cases import Case
 from .conftest import ALL, BALANCED

@@ -68,7 +68,7 @@ def given(nodes, model):
     plan = nodes["select"].execute(image, mask, "balanced", 0.0).args[0]
     own = {
         "dilate": {"mask": mask},
-        "select": {"image": image, "mask": mask, "model": model, "vae": vae},
+        "select": {"image": image, "mask": mask, "model": model},
         "patch": {"model": model, "plan": plan},
         "decode": {"vae": vae, "samples": latent, "original": image, "mask": mask},
         "report": {"model": model, "samples": latent, "drift": "none"},
@@ -122,7 +122,11 @@ def test_widgets_of_any_value(nodes, given, name, one):
 
 def test_the_route_takes_the_same_values(nodes, given):
     """The live map is asked with the widgets of HiLo Token Select: the same check, the same sentence."""
-    preview, remember = load_pack("nodes.preview_route").preview, load_pack("nodes.sources").remember
+    route, remember = load_pack("nodes.preview.route"), load_pack("nodes.preview.sources").remember
+
+    def preview(asked):
+        return route.preview(asked, {"HiLoTokenSelect": nodes["select"].define_schema()})
+
     shape = load_pack("hilo_core.cost").ModelShape()
     key = remember(given["select"]["image"], torch.ones(8, 10, dtype=torch.bool), shape)
     assert preview({"key": key, "values": {}})["total"] == 80
@@ -173,11 +177,11 @@ OF = {
     "image": PICTURES, "original": PICTURES, "mask": MASKS, "vae": OTHERS, "model": OTHERS, "plan": OTHERS,
     "samples": LATENTS,
 }  # fmt: skip
-OPTIONAL = {("select", "model"), ("select", "vae"), ("patch", "plan")}
+OPTIONAL = {("select", "model"), ("patch", "plan")}
 WRONG = [
     (name, key, kind)
     for name, keys in {
-        "dilate": ["mask"], "select": ["image", "mask", "model", "vae"], "patch": ["model", "plan"],
+        "dilate": ["mask"], "select": ["image", "mask", "model"], "patch": ["model", "plan"],
         "decode": ["vae", "samples", "original", "mask"], "report": ["model"],
     }.items()
     for key in keys
@@ -273,7 +277,7 @@ class Server:
 
 @pytest.mark.parametrize("client", ["tab A", None])
 def test_messages_reach_the_client_that_asked(nodes, given, model, monkeypatch, client):
-    """Report and line; without a client (a script) nobody else gets them."""
+    """State, report and line; without a client (a script) nobody else gets them."""
     server = Server(client)
     monkeypatch.setattr(load_pack("nodes.common"), "host_server", lambda: server)
 
@@ -286,5 +290,5 @@ def test_messages_reach_the_client_that_asked(nodes, given, model, monkeypatch, 
     case(SMALL[0], 20, 28).sample(patched, steps=2)
     nodes["decode"].execute(**given["decode"])
     assert {sid for _, sid in server.sent} == ({client} if client else set())
-    assert len(server.sent) == (2 if client else 0), "one for the badge, one line under Masked Decode"
-    assert client is None or server.sent[0][0] == "hilo-token.report"
+    assert len(server.sent) == (3 if client else 0), "two for the badge, one line under Masked Decode"
+    assert client is None or [event for event, _ in server.sent[:2]] == ["hilo-token.state", "hilo-token.report"]

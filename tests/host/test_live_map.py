@@ -28,12 +28,14 @@ def tokens():
 
 @pytest.fixture(scope="module")
 def sources():
-    return load_pack("nodes.sources")
+    return load_pack("nodes.preview.sources")
 
 
 @pytest.fixture(scope="module")
 def preview():
-    return load_pack("nodes.preview_route").preview
+    nodes = load_pack("nodes.token_select").HiLoTokenSelect, load_pack("nodes.mask_dilate").HiLoMaskDilate
+    schemas = {node.define_schema().node_id: node.define_schema() for node in nodes}
+    return lambda asked: load_pack("nodes.preview.route").preview(asked, schemas)
 
 
 @pytest.fixture(scope="module")
@@ -96,34 +98,40 @@ def test_a_plan_fits_the_sampler(select, height, width):
     rows, columns = height // 8, width // 8
     assert plan.edit.shape == (-(-rows // 2), -(-columns // 2)) and shown.shape == image.shape
     work = case(SMALL[0], rows, columns, edit=(rows // 4, rows // 2 + 1, columns // 4, columns // 2 + 1))
-    patched = load_pack("nodes.model_patch").HiLoModelPatch.execute(patcher(flux()), "balanced", plan).args[0]
+    patched = load_pack("nodes.model_patch").HiLoModelPatch.execute(patcher(flux()), "balanced", plan=plan).args[0]
     assert torch.isfinite(work.sample(patched, steps=2)).all()
 
 
-def test_the_model_and_the_vae_tell_the_size(select):
-    """16 px of FLUX.1's latents are 8 * 2, of a VAE of 16 px 16 * 1; another crop, other tokens."""
+def test_the_model_tells_the_size(select, tokens):
+    """16 px of FLUX.1's latents are 8 * 2; another model's size, other tokens."""
     image, mask = torch.rand(1, 328, 328, 3), torch.zeros(1, 328, 328)
     mask[:, 100:150, 100:150] = 1
     assert select.execute(image, mask, "balanced", 0.0).args[0].edit.shape == (21, 21)
     assert select.execute(image, mask, "balanced", 0.0, model=patcher(flux())).args[0].edit.shape == (21, 21)
 
-    class Vae(Cropper):
-        def encode(self, pixels):
-            return torch.zeros(1, 16, pixels.shape[1] // self.ratio, pixels.shape[2] // self.ratio)
+    class Family:
+        def patch_size(self, network):
+            return 1
 
-    assert select.execute(image, mask, "balanced", 0.0, vae=Vae(16)).args[0].edit.shape == (20, 20)
-    assert select.execute(image, mask, "balanced", 0.0, vae=Vae(32)).args[0].edit.shape == (10, 10)
+        def token_pixels(self, model):
+            return 32
+
+    class Model:
+        diffusion_model = None
+
+    size = tokens.TokenSize.of(Family(), Model())
+    assert size.edit(mask).shape == (10, 10) and size.pixels == 32
 
 
-def test_the_plan_has_the_detail_that_was_asked_for(select, tokens):
+def test_the_plan_has_the_detail_of_the_picture(select, tokens):
     """The run makes the plan again from it."""
     frequency = load_pack("hilo_core.frequency")
     image, mask = torch.rand(1, 328, 321, 3), torch.zeros(1, 328, 321)
     mask[:, 100:150, 100:150] = 1
     whole = tokens.TokenSize().whole(image)
-    for score in frequency.SCORES:
-        request = select.execute(image, mask, "balanced", 0.0, score=score).args[0]
-        assert torch.equal(request.detail, frequency.detail(frequency.luma(whole), *request.edit.shape, score)), score
+    request = select.execute(image, mask, "balanced", 0.0).args[0]
+    wanted = frequency.detail(frequency.luma(whole), *request.edit.shape, request.settings.score)
+    assert torch.equal(request.detail, wanted)
 
 
 def test_what_cannot_be_sampled_is_said(select):
@@ -154,10 +162,9 @@ def test_live_map_has_the_tokens_of_the_run(place, tokens, sources, preview, rat
     mask = getattr(mask, mask.FUNCTION)("mask.png", "red")[0]
     edit = size.edit(mask)
     key = sources.remember(image, edit, load_pack("hilo_core.cost").ModelShape(), "a model", size)
-    for score in reversed(load_pack("hilo_core.frequency").SCORES):
-        values = {"values": {"score": score, "low": "none"}}
-        executed, live = (preview(wanted | values) for wanted in ({"key": key}, asked | {"run": key}))
-        assert live["kinds"] == executed["kinds"], score
+    for values in ({"context": "none", "detail": 9.0}, {"margin": 48}, {"speedup": 3.0}):
+        executed, live = (preview(wanted | {"values": values}) for wanted in ({"key": key}, asked | {"run": key}))
+        assert live["kinds"] == executed["kinds"], values
     assert (live["rows"], live["columns"]) == tuple(edit.shape) == (executed["rows"], executed["columns"])
     assert live["token"] == ratio * patch and live["size"] == executed["size"]
     assert live["kinds"] == executed["kinds"] and live["family"] == executed["family"] == "a model"
@@ -194,7 +201,7 @@ def test_whatever_pillow_raises_is_a_missing_picture(place, preview, monkeypatch
     monkeypatch.setattr(Image, "open", fail) if where == "open" else monkeypatch.setattr(Image.Image, where, fail)
     if where == "load":
         monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
-    with pytest.raises(load_pack("nodes.sources").Hint, match="missing"):
+    with pytest.raises(load_pack("nodes.preview.sources").Hint, match="missing"):
         preview(asked)
 
 
@@ -211,7 +218,7 @@ def test_a_file_that_goes_away_is_a_missing_picture(place, preview, monkeypatch,
         return answer
 
     monkeypatch.setattr(os.path, name, last)
-    with pytest.raises(load_pack("nodes.sources").Hint, match="missing"):
+    with pytest.raises(load_pack("nodes.preview.sources").Hint, match="missing"):
         preview(asked)
 
 
@@ -225,19 +232,36 @@ def test_no_other_file_is_opened(place, preview, monkeypatch, tmp_path_factory, 
     asked, opened, original = saved(place, 64, 64), [], Image.open
     monkeypatch.setattr(Image, "open", lambda path, *rest: opened.append(path) or original(path, *rest))
     for changed in ({"image": name}, {"mask": name}):
-        with pytest.raises(load_pack("nodes.sources").Hint, match="missing"):
+        with pytest.raises(load_pack("nodes.preview.sources").Hint, match="missing"):
             preview(asked | changed)
     assert not opened
     assert preview(asked)["rows"] == 4 and len(opened) == 2
 
 
+@pytest.mark.parametrize("slot", [0, 1])
+def test_live_through_mask_dilate(place, preview, select, slot):
+    """The map of the file with the node's widgets is the one of the run behind the node."""
+    asked, widgets = saved(place, 320, 400), {"dilation": 3.0, "mode": "tokens", "drop_specks": 0}
+    image = host_nodes.LoadImage().load_image("picture.png")[0]
+    loader = host_nodes.LoadImageMask()
+    mask = getattr(loader, loader.FUNCTION)("mask.png", "red")[0]
+    dilate = load_pack("nodes.mask_dilate").HiLoMaskDilate
+    plan = select.execute(image, dilate.execute(mask, **widgets).args[slot], "balanced").args[0].plan
+    live = preview(asked | {"grow": widgets, "grown": bool(slot)})
+    assert live["kept"] == plan.count and (live["kept"] != preview(asked)["kept"]) == bool(slot)
+    with pytest.raises(ValueError, match="'dilation' is 'x'"):
+        preview(asked | {"grow": {"dilation": "x"}})
+    with pytest.raises(ValueError, match="empty after cleaning"):
+        preview(asked | {"grow": {"drop_specks": 100000}})
+
+
 def test_nothing_painted_before_sizes(place, preview):
     asked = saved(place, 64, 64)
     Image.new("L", (32, 32), 10).save(place / "mask.png")  # 10 of 255 is near-black
-    with pytest.raises(load_pack("nodes.sources").Hint, match="no_mask"):
+    with pytest.raises(load_pack("nodes.preview.sources").Hint, match="no_mask"):
         preview(asked)
     Image.new("L", (32, 32), 255).save(place / "mask.png")
-    with pytest.raises(load_pack("nodes.sources").Hint, match="mask_size"):
+    with pytest.raises(load_pack("nodes.preview.sources").Hint, match="mask_size"):
         preview(asked)
 
 
@@ -247,7 +271,7 @@ def test_what_is_kept_is_bounded(sources, tokens, monkeypatch):
     recent = sources.Recent()
     monkeypatch.setattr(sources, "_recent", recent)
     assert sources.MOST_KEPT < 2**24
-    monkeypatch.setattr(sources, "MOST_KEPT", 300_000)
+    monkeypatch.setattr(sources, "MOST_KEPT", 200_000)
 
     def run(side):
         image = torch.rand(1, side, side, 3)
@@ -255,7 +279,7 @@ def test_what_is_kept_is_bounded(sources, tokens, monkeypatch):
 
     keys = [run(128) for _ in range(60)]
     held = [one.light.nbytes + one.edit.nbytes + len(one.thumbnail) for one in recent.values()]
-    assert sum(held) == sum(one.nbytes for one in recent.values()) <= 300_000
+    assert sum(held) == sum(one.nbytes for one in recent.values()) <= 200_000
     assert keys[-1] in recent and keys[0] not in recent and len(recent) > 8
     sources.remembered(keys[-len(recent)])  # asked for, so no longer the oldest
     oldest, second = keys[-len(recent)], keys[-len(recent) + 1]

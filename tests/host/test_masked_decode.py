@@ -15,7 +15,7 @@ from PIL import Image
 from tools import host
 from tools.pack import load_pack
 
-WEIGHTS = host.ROOT / "lab" / "weights" / "hilo_demo_vae.safetensors"
+WEIGHTS = host.ROOT / "demo" / "hilo_demo_vae.safetensors"
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 import torch
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.demo import model as demo_model
 
 import nodes as host_nodes
-from lab.demo import model as demo_model
 
 from .cases import Case, case
 from .conftest import ALL, BALANCED, FLUX, SIZE

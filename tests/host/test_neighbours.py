@@ -20,11 +20,10 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_easycache, nodes_flux
 from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.demo import model as demo_model
 from hilo_token.hilo_core.errors import HiLoError
 from hilo_token.hilo_core.presets import preset
 from hilo_token.hilo_core.schedule import Schedule
-
-from lab.demo import model as demo_model
 
 from .cases import case, patcher
 from .conftest import ALL, BALANCED

@@ -62,26 +62,44 @@ def test_plan_drives_the_patch(nodes, edit):
     small, model = SMALL[0], patcher(flux())
     plan, _, _ = nodes.select.execute(*edit, "balanced", 0.0).args
     work = case(small, 32, 40)
-    patched = nodes.patch.execute(model, "balanced", plan, dense_first=1).args[0]
+    patched = nodes.patch.execute(model, "balanced", plan=plan, dense_steps="first").args[0]
     assert torch.isfinite(work.sample(patched)).all()
 
 
-def test_low_frequency_from_a_vae(nodes, edit):
-    """With a VAE wired, low-frequency tokens are encoded from the downsampled picture."""
+def settings_of(nodes, edit, **widgets):
+    """The plan's settings with these widgets, and without."""
+    return [nodes.select.execute(*edit, "balanced", **given).args[0].settings for given in (widgets, {})]
 
-    class Vae:
-        def encode(self, pixels):
-            assert pixels.shape[0] == 1 and pixels.shape[-1] == 3 and pixels.shape[1] % 8 == 0
-            return torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8).repeat(1, 6, 1, 1)[:, :16] + 3
 
-    small, model = SMALL[0], patcher(flux())
-    work = case(small, 32, 40)
-    outs = []
-    for vae in (None, Vae()):
-        plan = nodes.select.execute(*edit, "paper", 0.0, vae=vae).args[0]  # whose low-frequency tokens are averages
-        assert set(plan.downsampled) == ({c.factor for c in plan.plan.cells} if vae else set())
-        outs.append(work.sample(nodes.patch.execute(model, "paper", plan).args[0]))
-    assert torch.isfinite(outs[1]).all() and not torch.equal(*outs)
+def test_each_widget_has_an_effect_and_nothing_leaves_the_preset(nodes, edit):
+    """0 and "as preset" are the preset's own; any other value changes the plan."""
+    preset = load_pack("hilo_core.presets").preset("balanced").tokens
+    for widgets in ({"margin": 48}, {"detail": 12.5}, {"context": "averages, 4x4"}, {"budget": 200}, {"speedup": 2.0}):
+        changed, plain = settings_of(nodes, edit, **widgets)
+        assert plain == preset != changed, widgets
+    assert settings_of(nodes, edit, margin=48)[0].dilation == 3.0, "in tokens of 16 px"
+    contexts = next(one for one in nodes.select.define_schema().inputs if one.id == "context").options[1:]
+    found = [settings_of(nodes, edit, context=name)[0] for name in contexts]
+    assert len({(one.levels, one.native) for one in found}) == len(contexts) and found[-1].levels == ()
+
+
+def test_the_plan_brings_its_preset(nodes, edit):
+    """Who decides with a plan wired: the plan, for the tokens, the schedule and the bias; but off is off."""
+    presets, model = load_pack("hilo_core.presets"), patcher(flux())
+    plan = nodes.select.execute(*edit, "paper").args[0]
+    seen = []
+    patch = load_pack("nodes.model_patch")
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(patch, "patch_model", lambda model, asked: seen.append(asked) or model)
+        nodes.patch.execute(model, "quality", plan=plan)
+        nodes.patch.execute(model, "off", plan=plan)
+        nodes.patch.execute(model, "quality", plan=plan, mass_bias="0.5", dense_steps="first")
+        nodes.patch.execute(model, "quality", speedup=3.0)
+    paper, off, changed, alone = seen
+    assert paper.preset == presets.preset("paper") and paper.request is plan
+    assert off.preset.off and off.request is plan
+    assert changed.preset.mass_bias == 0.5 and changed.preset.schedule.dense(3) == [True, False, False]
+    assert alone.preset == presets.preset("quality") and alone.speedup == 3.0
 
 
 def test_references_setting(nodes):
@@ -154,7 +172,7 @@ def test_found_by_what_it_does(nodes):
 
 
 def test_every_input_has_a_tooltip(nodes):
-    for node in (nodes.dilate, nodes.select, nodes.patch):
+    for node in (nodes.dilate, nodes.select, nodes.patch, load_pack("nodes.demo_model").HiLoDemoModel):
         schema = node.define_schema()
         for item in (*schema.inputs, *schema.outputs):
             assert item.tooltip and len(item.tooltip) > 15, f"{schema.node_id}.{item.id}"

@@ -10,9 +10,8 @@ import random
 
 import pytest
 import torch
-from hilo_token.hilo_core.frequency import SCORES
 from hilo_token.hilo_core.mask import is_edited, mask_to_tokens
-from hilo_token.hilo_core.presets import LEVELS, PRESETS
+from hilo_token.hilo_core.presets import PRESETS
 
 from tools.pack import load_pack
 
@@ -39,6 +38,7 @@ def picture_and_mask(dice):
 
 
 def test_random_sizes():
+    contexts = load_pack("nodes.settings").CONTEXTS
     select, refusal = load_pack("nodes.token_select").HiLoTokenSelect, load_pack("hilo_core.errors").HiLoError
     for number in range(CASES):
         dice = random.Random(SEED * 100003 + number)
@@ -47,14 +47,9 @@ def test_random_sizes():
         settings = {
             "preset": dice.choice([name for name, preset in PRESETS.items() if not preset.off]),
             "speedup": dice.choice([0.0, 0.0, 1.5, 3.0, 20.0]),
-            "dilation": dice.choice([0.0, 2.0, 5.5, 64.0]),
-            "dilation_mode": dice.choice(["tokens", "relative"]),
-            "score": dice.choice(list(SCORES)),
-            "rule": dice.choice(["as preset", "energy", "ratio", "threshold"]),
-            "amount": dice.choice([0.0, 0.25, 1.0, 10.0]),
-            "nearness": dice.choice([0.0, 0.5, 1.0]),
-            "low": dice.choice(["as preset", *LEVELS]),
-            "native": dice.random() < 0.5,
+            "margin": dice.choice([0, 1, 32, 88, 1024]),
+            "detail": dice.choice([0.0, 2.5, 25.0, 100.0]),
+            "context": dice.choice(["as preset", *contexts]),
             "budget": dice.choice([0, 0, 0, 1, 300, 10**5]),
         }
         label = f"HILO_SEED={SEED} case {number}: {tuple(mask.shape[1:])} {settings}"

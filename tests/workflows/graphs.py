@@ -72,7 +72,6 @@ def graph(width, height, boxes, preset="balanced", before=(), after=(), planned=
         "image": resized("photo", width, height),
         "mask0": node("SolidMask", value=0.0, width=width, height=height),
         "model": node("HiLoDemoModel"),
-        "vae": node("VAELoader", vae_name="hilo_demo_vae.safetensors"),
         "hilo": node("HiLoModelPatch", preset=preset, **(hilo or {})),
     }
     for i, box in enumerate(boxes):
@@ -82,7 +81,7 @@ def graph(width, height, boxes, preset="balanced", before=(), after=(), planned=
         )
     prompt["grown"] = node("HiLoMaskDilate", mask=[f"mask{len(boxes)}", 0], dilation=float(dilated), drop_specks=0)
     mask = ["grown", 1 if dilated else 0]
-    prompt["inpaint"] = node("InpaintModelConditioning", positive=["model", 1], negative=["model", 1], vae=["vae", 0],
+    prompt["inpaint"] = node("InpaintModelConditioning", positive=["model", 1], negative=["model", 1], vae=["model", 2],
                              pixels=["image", 0], mask=mask, noise_mask=True)  # fmt: skip
     prompt["latents"] = node("RepeatLatentBatch", samples=["inpaint", 2], amount=batch)
     last = ["model", 0]
@@ -100,7 +99,7 @@ def graph(width, height, boxes, preset="balanced", before=(), after=(), planned=
     prompt["out"] = node("SaveLatent", samples=["sampler", 0], filename_prefix=f"{folder}/out")
     prompt["in"] = node("SaveLatent", samples=["latents", 0], filename_prefix=f"{folder}/in")
     if decoded:
-        prompt["decode"] = node("HiLoMaskedDecode", vae=["vae", 0], samples=["sampler", 0], original=["image", 0],
+        prompt["decode"] = node("HiLoMaskedDecode", vae=["model", 2], samples=["sampler", 0], original=["image", 0],
                                 mask=mask, feather=feather)  # fmt: skip
         prompt["picture"] = node("SaveImage", images=["decode", 0], filename_prefix=f"{folder}/picture")
         prompt["original"] = node("SaveImage", images=["image", 0], filename_prefix=f"{folder}/original")

@@ -14,7 +14,7 @@ from tools.examples.base import MODELS, NEWER
 from tools.host import ROOT
 from tools.make_workflows import WORKFLOWS
 
-HAVE_RUN = ("hilo_demo_inpaint",)  # test_demo runs it
+HAVE_RUN = ("Demo - runs without a download",)  # test_demo runs it
 
 
 @pytest.fixture(scope="module")

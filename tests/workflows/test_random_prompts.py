@@ -31,8 +31,8 @@ SAMPLERS = (
 )  # fmt: skip
 SCHEDULERS = ("simple", "normal", "beta", "sgm_uniform", "karras", "kl_optimal", "linear_quadratic")
 EXPLAINED = {
-    "the mask is empty": lambda chosen: True,
-    "too many to gain anything": lambda chosen: True,
+    "nothing is painted yet": lambda chosen: True,
+    "there is nothing to save": lambda chosen: True,
     "the schedule has no compressed step": lambda chosen: chosen["preset"] != "fast" or chosen["hilo"],
     "area conditioning crops the latent": lambda chosen: chosen["conds"] == "area",
 }  # each reason, and when it may be given
@@ -66,7 +66,7 @@ def drawn(number):
         "custom": dice.random() < 0.3,
         "decoded": dice.random() < 0.3,
         "feather": dice.choice([0, 8, 20]),
-        "hilo": dice.choice([{}, {}, {"dense_first": 1, "dense_every": 2}, {"mass_bias": 0.0}, {"mass_bias": 1.0}]),
+        "hilo": dice.choice([{}, {}, {"dense_steps": "first and last"}, {"mass_bias": "0"}, {"speedup": 2.0}]),
         "seed": dice.randrange(2**40),
         "steps": dice.choice([2, 2, 3, 4]),
         "cfg": dice.choice([1.0, 1.0, 2.5]),

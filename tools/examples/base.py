@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tools.graph import Graph
@@ -33,7 +34,10 @@ MODELS = {  # file name -> folder under models/, address of the folder on the hu
     "Qwen-Image-InstantX-ControlNet-Inpainting.safetensors": ("controlnet", "Comfy-Org/Qwen-Image-InstantX-ControlNets/resolve/main/split_files/controlnet/"),
 }  # fmt: skip
 NEWER = {"index_timestep_zero"}  # values of the host's own nodes that ComfyUI 0.3.75 does not know yet
-MASK_HINT = "Right-click the picture, choose *Open in MaskEditor*, paint what is to change, and run."
+MASK_HINT = (
+    "1. Right-click the picture, *Open in MaskEditor*, paint what is to change. 2. Write the prompt. 3. Run. "
+    "4. The badge on *HiLo Model Patch* says what was saved, the slider on *HiLo Masked Decode* shows before and after."
+)
 Node = dict[str, Any]
 Wire = tuple[Node, str]
 
@@ -92,14 +96,14 @@ class Example(Graph):
 
     def patch(self, model: Wire, **more: Any) -> Node:
         """The patch node in its frame."""
-        self.group("2. HiLo-Token", (1140, -60), (355, 400), "#b06634")
+        self.group("2. faster here", (1140, -60), (355, 400), "#b06634")
         return self.add("HiLoModelPatch", (1160, 0), {"preset": more.pop("preset", "balanced")}, size=(315, 300), model=model, **more)  # fmt: skip
 
     def result(self, samples: Wire, vae: Wire, original: Wire, mask: Wire, prefix: str, **widgets: Any) -> Node:
         """Decode around the edit and save."""
-        self.group("3. result", (1520, -60), (440, 780), "#3f7f4f")
-        out = self.add("HiLoMaskedDecode", (1540, 0), widgets, size=(400, 220), vae=vae, samples=samples, original=original, mask=mask)  # fmt: skip
-        return self.add("SaveImage", (1540, 270), {"filename_prefix": prefix}, size=(400, 420), images=(out, "image"))
+        self.group("3. result", (1520, -60), (440, 1170), "#3f7f4f")
+        out = self.add("HiLoMaskedDecode", (1540, 0), widgets, size=(400, 650), vae=vae, samples=samples, original=original, mask=mask)  # fmt: skip
+        return self.add("SaveImage", (1540, 700), {"filename_prefix": prefix}, size=(400, 390), images=(out, "image"))
 
     def sample(self, model: Wire, positive: Wire, negative: Wire, latent: Wire, at: tuple[int, int] = (1160, 400), **widgets: Any) -> Wire:  # fmt: skip
         """The sampler."""
@@ -112,6 +116,8 @@ class Example(Graph):
         for name in self.used:
             folders.setdefault(MODELS[name][0], []).append(f"- [{name}]({HUB}{MODELS[name][1]}{name})")
         files = "\n\n".join(f"`models/{folder}/`\n\n" + "\n".join(names) for folder, names in folders.items())
-        self.note(
-            (-420, -60), f"## {title}\n\n{text}\n\n" + (f"### Model files\n\n{files}\n" if files else ""), (400, 640)
-        )
+        words = f"## {title}\n\n{text}\n\n" + (f"### Model files\n\n{files}\n" if files else "")
+        left = [node for node in self.nodes if node["pos"][0] < 380]  # the column of the picture
+        below = max(node["pos"][1] + node["size"][1] for node in left) + 80
+        lines = sum(1 + len(re.sub(r"\(http\S+\)", "", line)) // 44 for line in words.splitlines())
+        self.note((20, below), words, (355, 60 + 17 * lines))

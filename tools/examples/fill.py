@@ -7,32 +7,23 @@ from tools.examples.base import MASK_HINT, Example, Node, Wire
 
 def demo(g: Example) -> None:
     """The demo model fills a hole in a photo."""
-    photo = g.add("LoadImage", (40, 0), {"image": "demo.jpg"}, size=(315, 314))
-    hole = g.add("LoadImageMask", (40, 360), {"image": "demo_mask.png", "channel": "red"}, size=(315, 318))
-    g.group("1. picture and mask", (20, -60), (355, 760))
-    model = g.add("HiLoDemoModel", (420, 0), size=(340, 60))
-    vae = g.add("VAELoader", (420, 110), {"vae_name": "hilo_demo_vae.safetensors"}, size=(340, 60))
-    select = g.add(
-        "HiLoTokenSelect",
-        (420, 220),
-        size=(340, 900),
-        image=(photo, "IMAGE"),
-        mask=(hole, "MASK"),
-        model=(model, "model"),
-    )
-    cond = g.add("InpaintModelConditioning", (800, 360), size=(315, 140), positive=(model, "conditioning"), negative=(model, "conditioning"),
-                 vae=(vae, "VAE"), pixels=(photo, "IMAGE"), mask=(hole, "MASK"))  # fmt: skip
+    photo = g.add("LoadImage", (40, 0), {"image": "hilo_demo.webp"}, size=(315, 340))
+    g.group("1. picture and mask", (20, -60), (355, 430))
+    model = g.add("HiLoDemoModel", (420, 0), size=(340, 80))
+    image, mask, vae = (photo, "IMAGE"), (photo, "MASK"), (model, "vae")
+    select = g.add("HiLoTokenSelect", (420, 150), size=(340, 640), image=image, mask=mask, model=(model, "model"))
+    cond = g.add("InpaintModelConditioning", (800, 0), size=(315, 140), positive=(model, "conditioning"), negative=(model, "conditioning"),
+                 vae=vae, pixels=image, mask=mask)  # fmt: skip
     patch = g.patch((model, "model"), plan=(select, "plan"))
     samples = g.sample(
         (patch, "model"), (cond, "positive"), (cond, "negative"), (cond, "latent"), steps=8, cfg=1.0, scheduler="simple"
     )
-    g.result(samples, (vae, "VAE"), (photo, "IMAGE"), (hole, "MASK"), "hilo_demo")
-    g.add("PreviewImage", (800, 0), title="token map", size=(315, 310), images=(select, "map"))
-    report = g.add("HiLoReport", (1160, 720), size=(315, 60), model=(patch, "model"), samples=samples)
-    g.add("PreviewAny", (1540, 760), title="report", size=(400, 160), source=(report, "text"))
-    g.explain("HiLo-Token demo", "The small model in this repository (it has no text encoder) removes a dandelion from a photo.\n\n"
-              "The map on *HiLo Token Select* follows its settings at once, and the run takes them: try **preset** `quality` or `fast` there. "
-              "The badge on *HiLo Model Patch* is the measured gain of the last run; with its **preset** on `off` the same seed gives the dense result.")  # fmt: skip
+    g.result(samples, vae, image, mask, "hilo_demo")
+    report = g.add("HiLoReport", (800, 220), size=(315, 320), model=(patch, "model"), samples=samples)
+    g.add("PreviewAny", (800, 590), title="report", size=(315, 200), source=(report, "text"))
+    g.explain("Demo", "A small model that comes with the pack removes a dandelion; nothing is to be downloaded. Press Run.\n\n"
+              "Then paint something else: right-click the photo, *Open in MaskEditor*. The map follows at once; so it does when you change **preset** "
+              "or **margin** below it. With **preset** `off` on *HiLo Model Patch* the same seed runs at normal speed, for comparison.")  # fmt: skip
 
 
 def _fill(
@@ -48,16 +39,15 @@ def _fill(
     return cond, (soft, "MODEL"), vae
 
 
-def chain(g: Example, prompt: str = "a red hot air balloon", prefix: str = "hilo_fill") -> tuple[Node, Node, Node]:
-    """The official Fill chain with the patch before the sampler: its picture, its prompt, its result."""
+def chain(g: Example, prompt: str = "a red hot air balloon", prefix: str = "hilo_fill") -> None:
+    """The official Fill chain with the patch before the sampler."""
     photo = g.picture()
     image, mask = (photo, "IMAGE"), (photo, "MASK")
     cond, model, vae = _fill(g, photo, image, mask, prompt)
     patch = g.patch(model)
     ends = (cond, "positive"), (cond, "negative"), (cond, "latent")
     samples = g.sample((patch, "model"), *ends, steps=20, cfg=1.0, scheduler="normal")
-    saved = g.result(samples, (vae, "VAE"), image, mask, prefix)
-    return photo, next(node for node in g.nodes if node["type"] == "CLIPTextEncode"), saved
+    g.result(samples, (vae, "VAE"), image, mask, prefix)
 
 
 def fill_inpaint(g: Example) -> None:
@@ -111,28 +101,12 @@ def ab_test(g: Example) -> None:
     patch = g.patch(model)
     samples = g.sample((patch, "model"), *conds, steps=20, cfg=1.0, scheduler="normal")
     dense = g.sample(model, *conds, at=(1160, 740), steps=20, cfg=1.0, scheduler="normal")
-    g.result(samples, (vae, "VAE"), image, mask, "hilo_compressed")
-    other = g.add(
-        "HiLoMaskedDecode", (1540, 760), size=(400, 220), vae=(vae, "VAE"), samples=dense, original=image, mask=mask
-    )
-    g.add(
-        "SaveImage",
-        (1540, 1030),
-        {"filename_prefix": "hilo_dense"},
-        title="dense",
-        size=(400, 420),
-        images=(other, "image"),
-    )
-    report = g.add("HiLoReport", (1160, 1050), size=(315, 60), model=(patch, "model"), samples=samples)
-    g.add(
-        "SaveImage",
-        (2000, 0),
-        {"filename_prefix": "hilo_report"},
-        title="report",
-        size=(400, 320),
-        images=(report, "picture"),
-    )
+    plain = g.add("HiLoMaskedDecode", (780, 620), title="normal speed", size=(315, 560), vae=(vae, "VAE"), samples=dense,
+                  original=image, mask=mask)  # fmt: skip
+    g.result(samples, (vae, "VAE"), (plain, "image"), mask, "hilo_compare")
+    g.add("HiLoReport", (400, 560), size=(315, 320), model=(patch, "model"), samples=samples)
     g.explain(
-        "A/B against dense",
-        "The same seed and prompt with HiLo-Token (upper) and dense (lower), and the report of the first. " + MASK_HINT,
+        "A/B against normal speed",
+        "The same seed and prompt twice. The slider under *3. result* goes from the result at normal speed to the faster one. "
+        + MASK_HINT,
     )

@@ -10,11 +10,11 @@ import comfy.sd
 import comfy.utils
 import numpy as np
 import torch
+from hilo_token.demo import model as demo_model
 from PIL import Image
 from torch import Tensor
 
 from lab.data import masks
-from lab.demo import model as demo_model
 from lab.quality.fills import centre
 from lab.train import autoencoder as train_autoencoder
 from tools import host

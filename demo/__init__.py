@@ -1,0 +1,1 @@
+"""The demo: a small model and its VAE that ship with the pack, so that the first template runs in an empty ComfyUI."""

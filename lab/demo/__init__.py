@@ -1,1 +1,0 @@
-"""The demo model: its loader, and its node."""

@@ -1,0 +1,131 @@
+/** Before and after under HiLo Masked Decode: a slider from the original to the result, and "hold to see the original". */
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+import { say, wordsLoaded } from "./words.js";
+
+const WATCH_MS = 400;
+const LAYER = "position:absolute;inset:0;width:100%;height:100%;object-fit:contain;pointer-events:none";
+const comparers = new Set();
+
+/** One comparer: two pictures over each other, the upper one cut at the slider. */
+class Comparer {
+  constructor(node) {
+    this.node = node;
+    this.share = 50;
+    this.element = document.createElement("div");
+    this.element.className = "hilo-compare";
+    this.element.style.cssText = "display:none;flex-direction:column;gap:4px;width:100%;height:100%;overflow:hidden;box-sizing:border-box";
+    this.stage = document.createElement("div");
+    this.stage.style.cssText = "position:relative;flex:1;min-height:0;width:100%;cursor:ew-resize;background:#0003;border-radius:4px;overflow:hidden";
+    [this.after, this.before] = ["after", "before"].map((name) => {
+      const picture = new Image();
+      picture.className = `hilo-compare-${name}`;
+      picture.draggable = false;
+      picture.style.cssText = LAYER;
+      this.stage.append(picture);
+      return picture;
+    });
+    this.line = document.createElement("div");
+    this.line.style.cssText = "position:absolute;top:0;bottom:0;width:2px;background:#fff;box-shadow:0 0 3px #000;pointer-events:none";
+    this.stage.append(this.line);
+    this.range = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 100, value: 50 });
+    this.hold = document.createElement("button");
+    this.hold.type = "button";
+    this.hold.style.cssText = "font:12px sans-serif;padding:2px 8px;border-radius:4px;cursor:pointer;white-space:nowrap";
+    const row = document.createElement("div");
+    row.style.cssText = "display:flex;gap:8px;align-items:center";
+    this.range.style.cssText = "flex:1;min-width:0";
+    row.append(this.range, this.hold);
+    this.element.append(this.stage, row);
+    this.stage.addEventListener("pointermove", (event) => this.point(event));
+    this.range.addEventListener("input", () => this.show(Number(this.range.value)));
+    for (const name of ["pointerdown", "keydown"]) this.hold.addEventListener(name, () => this.show(100, false));
+    for (const name of ["pointerup", "pointerleave", "keyup", "blur"]) this.hold.addEventListener(name, () => this.show(this.share));
+    this.show(50);
+    wordsLoaded.then(() => this.name());
+  }
+
+  /** What the parts are called, for all who cannot see them too. */
+  name() {
+    this.hold.textContent = say("hold_original");
+    this.range.setAttribute("aria-label", say("compare"));
+    this.before.alt = say("original");
+    this.after.alt = say("result");
+  }
+
+  point(event) {
+    const box = this.stage.getBoundingClientRect();
+    if (box.width) this.show((100 * (event.clientX - box.left)) / box.width);
+  }
+
+  /** Shows so many percent, from the left, of the original. */
+  show(share, keep = true) {
+    share = Math.min(100, Math.max(0, share));
+    if (keep) this.range.value = this.share = share;
+    this.before.style.clipPath = `inset(0 ${100 - share}% 0 0)`;
+    this.line.style.left = `calc(${share}% - 1px)`;
+    this.line.style.display = share > 0 && share < 100 ? "" : "none";
+  }
+
+  /** Takes the pictures of the last run; there are none before it. */
+  refresh() {
+    const pictures = this.pictures ?? outputOf(this.node)?.hilo_compare;
+    if (!pictures?.[1] || pictures === this.drawn) return;
+    this.drawn = pictures;
+    [this.before.src, this.after.src] = pictures.slice(0, 2).map((one) => api.apiURL(`/view?${new URLSearchParams(one)}`));
+    this.after.onload = () => {
+      this.ratio = this.after.naturalHeight / this.after.naturalWidth;
+      this.element.style.display = "flex";
+      this.stage.style.aspectRatio = String(1 / this.ratio);
+      fit(this.node);
+    };
+  }
+
+  /** Its height in a node of that width. */
+  height() {
+    return this.ratio ? Math.min(700, this.ratio * (this.node.size[0] - 30)) + 34 : 0;
+  }
+}
+
+/** What a node gave in its last run, as the front end remembers it for the workflow in front. */
+function outputOf(node) {
+  const graph = node.graph;
+  const outer = graph && graph !== (app.rootGraph ?? app.graph) ? graph.id : undefined;
+  return app.nodeOutputs?.[outer ? `${outer}:${node.id}` : node.id];
+}
+
+/** Lets a node be as high as what it holds. */
+export function fit(node) {
+  const height = node.computeSize?.()[1];
+  if (height && height > node.size[1]) node.setSize([node.size[0], height]);
+  node.setDirtyCanvas?.(true, true);
+}
+
+/** Gives a HiLo Masked Decode node its comparer. */
+export function addComparer(node) {
+  const comparer = new Comparer(node);
+  const widget = node.addDOMWidget("hilo_compare", "hilo_compare", comparer.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => comparer.height(),
+    getMaxHeight: () => comparer.height(),
+  });
+  widget.serialize = false;
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    if (output?.hilo_compare) comparer.pictures = output.hilo_compare;
+    comparer.refresh();
+  };
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    removed?.apply(this, arguments);
+    comparers.delete(comparer);
+  };
+  comparers.add(comparer);
+}
+
+/** Follows what no callback tells: a workflow that comes to the front again. */
+export function watchComparers() {
+  setInterval(() => document.hidden || comparers.forEach((comparer) => comparer.refresh()), WATCH_MS);
+}
