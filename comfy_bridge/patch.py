@@ -26,7 +26,7 @@ from .families import Family, class_path, find_family, hides_family
 from .features import FEATURES
 from .gain import learn, report_of
 from .neighbours import also_on, keeps_state, uncompiled
-from .planning import PlanRequest, choose_plan, said, with_speedup
+from .planning import PlanRequest, choose_plan, said, text_lengths, with_speedup
 from .positions import AnyPositions, TablePositions, stand_in
 from .probe import Form
 from .reasons import DenseRun
@@ -37,7 +37,6 @@ from .source import Outside, Source, check_frames, find_outside, find_source, ma
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE, WATCH = "hilo_token_outside", "hilo_token_watch"
 _WRAPPERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.PREDICT_NOISE, WrappersMP.APPLY_MODEL)
-_PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 _log = logging.getLogger("hilo-token")
 
 
@@ -137,8 +136,9 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
             reason = str(refusal)
         if run is not None:
             watch, run.on_reason = run.watch, lambda why: patch.on_start(RunReport(reason=why))
-        if not patch.preset.off:
-            patch.on_start(RunReport(reason) if run is None else RunReport(kept=run.plan.count, total=run.plan.total))
+            patch.on_start(RunReport(kept=run.plan.count, total=run.plan.total))
+        elif not patch.preset.off:
+            patch.on_start(RunReport(reason))
         options = guider.model_options.setdefault("transformer_options", {})
         options[KEY], options[OUTSIDE], options[WATCH] = run, outside, watch
         _make_innermost(options)
@@ -146,9 +146,8 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         try:
             out = executor(noise, latent, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:
-            options.pop(KEY, None)
-            options.pop(OUTSIDE, None)
-            options.pop(WATCH, None)
+            for name in (KEY, OUTSIDE, WATCH):
+                options.pop(name, None)
         if outside is not None and not sigmas[-1] > 0:
             out = outside.put_back(out, outside.picture)  # steps that a cache left out were not protected
         if run is None:
@@ -219,15 +218,15 @@ def _source(guider: Any, noise: Any, latent: Tensor, denoise_mask: Any) -> tuple
 
 
 def _fill_mask(guider: Any, family: Family, noise: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """(mask of the latent's size, tokens that may change) of a fill model's own mask; of none both are None."""
+    """(mask of the latent's size, tokens that may change) of a fill model's own mask; None of what is not there."""
     patcher = guider.model_patcher
-    found = mask_of_fill(patcher.model, guider.conds, noise, patcher.load_device)
-    if found is None:
+    mask = mask_of_fill(patcher.model, guider.conds, noise, patcher.load_device)
+    if mask is None:
         return None, None
-    mask = comfy.sampler_helpers.prepare_mask(found, noise.shape, patcher.load_device)
+    mask = comfy.sampler_helpers.prepare_mask(mask, noise.shape, patcher.load_device)
     grid = TokenGrid(noise.shape[-2], noise.shape[-1], family.patch_size(network_of(patcher)))
-    edited = is_edited(mask.reshape(-1, *mask.shape[-2:]))
-    edit = mask_to_tokens(edited, grid.height, grid.width, grid.patch).cpu()
+    pixels = is_edited(mask.reshape(-1, *mask.shape[-2:]))
+    edit = mask_to_tokens(pixels, grid.height, grid.width, grid.patch).cpu()
     return mask, edit if bool(edit.any()) else None
 
 
@@ -254,7 +253,7 @@ def _make_run(
         raise DenseRun(FEATURES["area"].text)
     network = network_of(guider.model_patcher)
     grid = TokenGrid(source.latent.shape[-2], source.latent.shape[-1], family.patch_size(network))
-    texts, pads = _text_lengths(guider.conds), family.padding(network)
+    texts, pads = text_lengths(guider.conds), family.padding(network)
 
     def unfit(count: int) -> bool:
         """So long as a text, or without the pad tokens that the picture has."""
@@ -284,18 +283,3 @@ def _make_run(
         keeps_state(guider.model_options, KEY),
         shape.hidden,
     )
-
-
-def _text_lengths(conds: dict[str, Any]) -> set[int]:
-    """Lengths that attention over text alone may have: of whatever a conditioning holds that is no picture."""
-
-    def lengths(value: Any) -> set[int]:
-        if isinstance(value, (list, tuple)):
-            return {n for item in value for n in lengths(item)}
-        if isinstance(value, Tensor) and 2 <= value.ndim <= 4:
-            return {int(n) for n in value.shape[1:-1]}
-        return set()
-
-    values = [(name, value) for entries in conds.values() for entry in entries for name, value in entry.items()]
-    found = {n for name, value in values if not any(word in name for word in _PICTURES) for n in lengths(value)}
-    return found | {-(-length // 32) * 32 for length in found}

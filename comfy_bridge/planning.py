@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from ..hilo_core.presets import Preset
 from .call import flat
 from .reasons import DenseRun
 from .source import Source
+
+PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 
 
 @dataclass(frozen=True)
@@ -101,3 +104,18 @@ def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | No
         pixels = is_edited(mask.reshape(-1, *mask.shape[-2:]))
         edit |= mask_to_tokens(pixels.float(), grid.height, grid.width, grid.patch)
     return edit
+
+
+def text_lengths(conds: dict[str, Any]) -> set[int]:
+    """Lengths that attention over text alone may have: of whatever a conditioning holds that is no picture."""
+
+    def lengths(value: Any) -> set[int]:
+        if isinstance(value, (list, tuple)):
+            return {n for item in value for n in lengths(item)}
+        if isinstance(value, Tensor) and 2 <= value.ndim <= 4:
+            return {int(n) for n in value.shape[1:-1]}
+        return set()
+
+    values = [(name, value) for entries in conds.values() for entry in entries for name, value in entry.items()]
+    found = {n for name, value in values if not any(word in name for word in PICTURES) for n in lengths(value)}
+    return found | {-(-length // 32) * 32 for length in found}

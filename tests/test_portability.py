@@ -19,15 +19,15 @@ ROOT = host.ROOT
 FOLDERS = ("hilo_core", "comfy_bridge", "nodes")
 SHIPPED = [ROOT / "__init__.py", *(p for name in FOLDERS for p in sorted((ROOT / name).rglob("*.py")))]
 MEASURE = """
-import json, pkgutil, sys
+import importlib, json, pkgutil, sys
 from tools import host
 host.prepare()
 import comfy.sampler_helpers, comfy_api.latest, numpy, scipy.ndimage, aiohttp.web, folder_paths, PIL.Image  # are there
 from tools.pack import load_pack
 before = {name.split(".")[0] for name in sys.modules}
 nodes = load_pack("nodes")
-for found in pkgutil.walk_packages(nodes.__path__, "nodes."):
-    load_pack(found.name)
+for found in pkgutil.walk_packages(nodes.__path__, f"{nodes.__name__}."):
+    importlib.import_module(found.name)
 after = {name.split(".")[0] for name in sys.modules}
 print(json.dumps(sorted(after - before - set(sys.stdlib_module_names))))
 """

@@ -54,7 +54,7 @@ def picture_of(server: ComfyServer, prompt: dict[str, Any], result: Result) -> I
 
 def preview_of(server: ComfyServer, prompt: dict[str, Any], result: Result) -> Image.Image:
     """The token map that a run showed."""
-    (file,) = result.outputs[workflow.find(prompt, "PreviewImage")]["images"]
+    (file,) = result.outputs["shown"]["images"]
     return Image.open(host.server_folder() / "temp" / "temp" / file["filename"]).convert("RGB")
 
 

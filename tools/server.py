@@ -36,10 +36,11 @@ class ServerError(RuntimeError):
 class ComfyServer:
     """`with ComfyServer() as server: server.queue(prompt)`"""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, arguments: tuple[str, ...] = ()) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             self.port = probe.getsockname()[1]
+        self.arguments = arguments  # more of the host's own
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = host.CACHE / "logs" / f"server-{self.port}.log"
 
@@ -51,7 +52,7 @@ class ComfyServer:
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tools.host", "--port", str(self.port)],
+                [sys.executable, "-m", "tools.host", "--port", str(self.port), *self.arguments],
                 cwd=host.ROOT,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tools import demo, workflow
+from tools.make_demo_photo import PHOTO
 from tools.server import ServerError
 
 
@@ -34,7 +35,7 @@ def test_outside_equals_dense_in_the_latent(server, prompt):
 
     dense, hilo = (demo.latent_of(server, server.queue(quick(prompt, preset))) for preset in ("off", "balanced"))
     changed = (dense - hilo).abs().amax(dim=1)[0] > 0
-    mask = Image.open(workflow.host.ROOT / "lab" / "photos" / "demo_mask.png").resize((128, 128), Image.Resampling.BOX)
+    mask = ImageOps.invert(Image.open(PHOTO).getchannel("A")).resize((128, 128), Image.Resampling.BOX)
     inside = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8).reshape(128, 128) > 0
     grown = torch.nn.functional.max_pool2d(inside[None, None].float(), 3, 1, 1)[0, 0] > 0
     assert bool(changed.any()) and not bool((changed & ~grown).any())

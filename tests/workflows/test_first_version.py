@@ -1,4 +1,4 @@
-"""A workflow saved by the first landed version keeps its values."""
+"""A workflow saved by the first published version, 0.2.0, keeps its values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from tools import host, workflow
 SAVED = host.ROOT / "tests" / "fixtures" / "demo_workflow_first.json"
 VALUES = {
     "HiLoTokenSelect": {
-        "preset": "balanced", "speedup": 0.0, "dilation": 2.0, "dilation_mode": "tokens", "score": "spatial frequency",
-        "rule": "as preset", "amount": 0.25, "nearness": 0.5, "low": "as preset", "native": False, "budget": 0,
+        "preset": "balanced", "speedup": 0.0, "margin": 0, "detail": 0.0, "context": "as preset", "budget": 0,
     },
     "HiLoModelPatch": {
-        "preset": "balanced", "dense_first": -1, "dense_last": -1, "dense_every": -1, "mass_bias": -1.0,
+        "preset": "balanced", "speedup": 0.0, "dense_steps": "as preset", "mass_bias": "as preset",
         "references": "whole",
     },
-    "HiLoMaskedDecode": {"feather": 8, "match_colour": False, "margin": 16},
+    "HiLoMaskedDecode": {"feather": 8, "match_colour": False, "margin": 8},
 }  # fmt: skip
 
 
