@@ -10,6 +10,8 @@ class HiLoExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack, in the order of the menu."""
+        from .compare import HiLoCompare
+        from .compare_guider import HiLoCompareAdvanced
         from .demo_model import HiLoDemoModel
         from .mask_dilate import HiLoMaskDilate
         from .masked_decode import HiLoMaskedDecode
@@ -17,7 +19,16 @@ class HiLoExtension(ComfyExtension):
         from .report import HiLoReport
         from .token_select import HiLoTokenSelect
 
-        return [HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport, HiLoDemoModel]
+        return [
+            HiLoModelPatch,
+            HiLoTokenSelect,
+            HiLoMaskDilate,
+            HiLoMaskedDecode,
+            HiLoReport,
+            HiLoDemoModel,
+            HiLoCompare,
+            HiLoCompareAdvanced,
+        ]
 
 
 async def comfy_entrypoint() -> HiLoExtension:
