@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tools import demo
-from tools.examples import blueprint, edit, fill, noise_mask
+from tools.examples import blueprint, compare, edit, fill, noise_mask
 from tools.examples.base import Example
 from tools.server import ComfyServer
 from tools.thumbnails import draw
@@ -26,6 +26,7 @@ WORKFLOWS: dict[str, Callable[[Example], None]] = {
     "FLUX.2 klein - masked edit": edit.flux2_klein,
     "Qwen-Image-Edit 2511 - masked edit": edit.qwen_2511,
     "FLUX.1 Fill - compare with normal speed": fill.ab_test,
+    "Demo - compare presets": compare.presets,
 }
 
 
