@@ -103,8 +103,8 @@ def edit_mask(latent: dict[str, Any], request: PlanRequest | None, positive: Any
 
 def latent_pixels(mask: Tensor, latent: Tensor) -> Tensor:
     """(H, W) bool of a latent's size: what the host may change of it under a mask of (h, w)."""
-    spread = scaled(mask > 0, *latent.shape[-2:]).cpu()
-    return spread | (comfy.utils.reshape_mask(mask, torch.Size((1, 1, *latent.shape[-2:])))[0, 0] > 0).cpu()
+    smooth: Tensor = comfy.utils.reshape_mask(mask, torch.Size((1, 1, *latent.shape[-2:])))[0, 0]  # as the host does
+    return scaled(mask > 0, *latent.shape[-2:]).cpu() | (smooth > 0).cpu()
 
 
 def largest_change(latent: Tensor, dense: Tensor, where: Tensor) -> float:

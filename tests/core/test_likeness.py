@@ -93,8 +93,8 @@ def test_places_have_names(worst, words):
         ([("fast", GOOD, 2.9)], "'fast' cannot be told from dense here (one seed): 41 dB, 2.9x faster.", "fast"),
         (
             [("balanced", GOOD, 2.0), ("fast", SOFT, 2.9)],
-            "'fast' softens the upper left of the edit here (one seed): 33 dB, 2.9x faster; 'balanced' does not: 41 dB, "
-            "2.0x faster.",
+            "'fast' softens the upper left of the edit here (one seed): 33 dB, 2.9x faster; 'balanced' does not: "
+            "41 dB, 2.0x faster.",
             "balanced",
         ),
         (
@@ -104,8 +104,8 @@ def test_places_have_names(worst, words):
         ),
         (
             [("fast", SOFT, 2.9), ("balanced", SOFT, 2.0)],
-            "'fast' softens the upper left of the edit here (one seed): 33 dB, 2.9x faster, and the other does not avoid "
-            "it; stay with dense.",
+            "'fast' softens the upper left of the edit here (one seed): 33 dB, 2.9x faster, and the other does not "
+            "avoid it; stay with dense.",
             None,
         ),
         (

@@ -7,12 +7,12 @@ import re
 import comfy.model_management
 import comfy.samplers
 import comfy.utils
-import nodes as host_nodes
 import pytest
 import torch
 from hilo_token.demo import model as demo
 from hilo_token.hilo_core import HiLoError
 
+import nodes as host_nodes
 from tools.pack import load_pack
 
 from .cases import case, patcher
@@ -35,7 +35,7 @@ def given():
     mask = torch.zeros(1, SIDE, SIDE)
     mask[:, 144:224, 160:256] = 1
     vae, conditioning = demo.load_vae(), demo.empty_conditioning()
-    positive, negative, latent = host_nodes.InpaintModelConditioning().encode(
+    positive, _, latent = host_nodes.InpaintModelConditioning().encode(
         conditioning, conditioning, picture, vae, mask, noise_mask=True
     )
     return dict(
@@ -102,9 +102,8 @@ def test_advanced_gives_the_same(answer, given):
     guider = comfy.samplers.CFGGuider(given["model"])
     guider.set_conds(given["positive"], given["positive"])
     sigmas = comfy.samplers.calculate_sigmas(given["model"].get_model_object("model_sampling"), "simple", 3)
-    found = node.execute(
-        Noise(), guider, comfy.samplers.sampler_object("euler"), sigmas, given["latent_image"], "fast, balanced", given["vae"]
-    )
+    sampler, more = comfy.samplers.sampler_object("euler"), (given["latent_image"], "fast, balanced", given["vae"])
+    found = node.execute(Noise(), guider, sampler, sigmas, *more)
     assert torch.equal(found.args[0], answer.args[0]) and torch.equal(found.args[1], answer.args[1])
     assert guider.model_patcher is given["model"]
 
