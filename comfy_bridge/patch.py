@@ -33,6 +33,7 @@ from .reasons import DenseRun
 from .run import Run
 from .run_report import RunReport, Stopwatch
 from .source import Outside, Source, check_frames, find_outside, find_source, mask_of_fill
+from .spot_check import SpotCheck
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
 OUTSIDE, WATCH = "hilo_token_outside", "hilo_token_watch"
@@ -50,6 +51,7 @@ class Patch:
     coarse_references: int = 0  # cell size for references of another size than the target; 0: whole
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
     speedup: float = 0.0  # of a step, that is wanted where no request says; 0: as the preset gives
+    spot_check: bool = False  # compute one step both ways, and be dense from there on where they do not agree
     on_start: Callable[[RunReport], None] = lambda report: None  # before the first step, and once a call must be dense
 
 
@@ -267,6 +269,7 @@ def _make_run(
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
     )
     embedder = guider.model_patcher.get_model_object(_embedder_name(family))
+    steps = patch.preset.schedule.dense(len(levels) - 1)
     return Run(
         family,
         Form(grid.patch, pads, isinstance(embedder, TablePositions)),
@@ -276,10 +279,11 @@ def _make_run(
         downsampled,
         noise,
         levels,
-        patch.preset.schedule.dense(len(levels) - 1),
+        steps,
         patch.preset.mass_bias,
         patch.coarse_references,
         Stopwatch(guider.model_patcher.load_device),
         keeps_state(guider.model_options, KEY),
         shape.hidden,
+        SpotCheck.in_the_middle(steps) if patch.spot_check else None,
     )
