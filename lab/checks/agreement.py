@@ -7,7 +7,6 @@ once with a bias or positions that are wrong on purpose. Writes `lab/results/agr
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,23 +18,24 @@ import torch
 
 from tools import host
 
-RESULT = host.ROOT / "lab" / "results" / "agreement.json"
 SIDE, STEPS, RATIO = 384, 6, 0.08
 
 
-def random_bias(layout: Any, generator: torch.Generator) -> Any:
-    """Each token weighs at random."""
+def random_bias(layout: Any, seed: int) -> Any:
+    """Each token weighs at random, the same in each step: as with a kernel that takes a mask wrongly."""
+    generator = torch.Generator().manual_seed(seed)
     wrong = {n: 2 * torch.randn(bias.shape, generator=generator).to(bias) for n, bias in layout.bias.items()}
     return replace(layout, bias=wrong)
 
 
-def shuffled_positions(layout: Any, generator: torch.Generator) -> Any:
+def shuffled_positions(layout: Any, seed: int) -> Any:
     """Each token stands where another does."""
+    generator = torch.Generator().manual_seed(seed)
     order = [torch.randperm(p.shape[1], generator=generator) for p in layout.positions]
     return replace(layout, positions=tuple(p[:, o] for p, o in zip(layout.positions, order, strict=True)))
 
 
-def strip_positions(layout: Any, generator: torch.Generator) -> Any:
+def strip_positions(layout: Any, seed: int) -> Any:
     """The positions that the host computes for a picture of the strip's shape."""
     found = []
     for positions in layout.positions:
@@ -45,7 +45,7 @@ def strip_positions(layout: Any, generator: torch.Generator) -> Any:
     return replace(layout, positions=tuple(found))
 
 
-SABOTAGE: tuple[Callable[[Any, torch.Generator], Any], ...] = (random_bias, shuffled_positions, strip_positions)
+SABOTAGE: tuple[Callable[[Any, int], Any], ...] = (random_bias, shuffled_positions, strip_positions)
 
 
 def edit(number: int, side: int = SIDE) -> tuple[Any, dict[str, Any]]:
@@ -75,7 +75,7 @@ def checked_run(number: int, preset: str, sabotage: Callable[..., Any] | None = 
         value.data += (0.02 * value.float().std(correction=0) * torch.randn(value.shape, generator=generator)).to(value)
     positive, latent = edit(number)
     good = bridge_run.make_layout
-    made = good if sabotage is None else lambda *a, **k: sabotage(good(*a, **k), generator)
+    made = good if sabotage is None else lambda *a, **k: sabotage(good(*a, **k), number)
     patched = patch_model(model, Patch(PRESETS[preset], None, reports.append, spot_check=True))
     noise = comfy.sample.prepare_noise(latent["samples"], number)
     with mock.patch.object(bridge_run, "make_layout", made), torch.no_grad():
@@ -110,7 +110,7 @@ def main() -> None:
                 sys.stdout.flush()
     facts = {"command": "python -m lab.checks.agreement", "device": host.describe(), "commit": host.commit()}
     facts |= {"side": SIDE, "steps": STEPS, "records": records}
-    RESULT.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    host.store("agreement", facts)
 
 
 if __name__ == "__main__":
