@@ -40,7 +40,7 @@ def newcomer(empty, browser):
     assert opened.request.post(f"{empty.url}/settings", data=SETTINGS).ok
     opened.goto(empty.url)
     opened.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=60_000)
-    assert not list((empty.base / "input").iterdir()), "installing the pack puts nothing among the user's pictures"
+    assert not list((empty.base / "input").glob("*.*")), "installing the pack puts nothing among the user's pictures"
     assert load(opened, demo.WORKFLOW) in ([], ["MarkdownNote"])
     yield opened
     opened.close()
@@ -61,9 +61,17 @@ def test_the_first_click_works(empty, newcomer):
     newcomer.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     words = run(newcomer)
     assert "instead of about" in words and "of the picture computed" in words
-    newcomer.wait_for_function(
-        "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=60_000
+    size = newcomer.evaluate(
+        """async () => {
+            const shown = Object.values(app.nodeOutputs).flatMap((one) => one.images ?? []);
+            const [saved] = shown.filter((one) => one.type === "output");
+            const picture = new Image();
+            picture.src = app.api.apiURL(`/view?${new URLSearchParams(saved)}`);
+            await picture.decode();
+            return [picture.naturalWidth, picture.naturalHeight];
+        }"""
     )
+    assert size == [1024, 1024], "a picture was saved"
     newcomer.wait_for_function("document.querySelector('.hilo-compare').style.display === 'flex'", timeout=20_000)
     newcomer.screenshot(path=SHOTS / "archive.png")
     assert not [error for error in newcomer.wrong if "hilo" in error.lower()]
