@@ -98,7 +98,20 @@ def test_pads_weigh_what_the_dense_ones_weigh():
     bias = found.bias[3 + 5 + 27].flatten()
     assert torch.allclose(bias[8:], torch.full((27,), math.log(16 / 27)))
     assert torch.allclose(bias[4], torch.tensor(0.5 * math.log(3)))
-    assert not found.positions[0][0, 8:].any(), "pads lie at zero"
+    assert found.positions[0].shape == (1, 35, 2) and not found.positions[0][0, 8:].any(), "pads lie at zero"
+
+
+def test_one_pad_for_many():
+    parts = ((TARGET, 30), (PAD, 2))
+    found = layout([parts], [parts], [ids(16 + 8)], Pictures(Segment(16, plan_of()), (), lambda n: 8 if n == 16 else 1))
+    assert found.bias[6].flatten()[-1] == pytest.approx(math.log(8))
+
+
+def test_positions_are_one_for_all_pictures_of_a_batch():
+    parts = (TEXT, (TARGET, 30))
+    found = layout([parts], [parts], [ids(19).repeat(4, 1, 1)], Pictures(Segment(16, plan_of()), (), none_to_pad))
+    assert found.positions[0].shape == (1, 8, 2)
+    assert (found.source, found.turn) == (None, 0)
 
 
 def test_a_strip_without_pads_for_a_picture_with_some():
