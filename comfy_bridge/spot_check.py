@@ -59,7 +59,8 @@ class SpotCheck:
 
 def _size(a: Tensor, b: Tensor, edited: Tensor) -> Tensor:
     """(B,) how far two latents are apart on the edit."""
-    return (flat(a) - flat(b)).float()[..., edited].flatten(1).norm(dim=1).clamp(min=1e-12)
+    sizes: Tensor = (flat(a) - flat(b)).float()[..., edited].flatten(1).norm(dim=1)
+    return sizes.clamp(min=1e-12)
 
 
 def _worst(ratios: Tensor) -> float:

@@ -58,6 +58,9 @@ class HiLoModelPatch(io.ComfyNode):
                     tooltip="Reference pictures of another size than the target. coarse: fewer tokens for them, faster, less exact. "
                     "A reference of the target's size always follows the plan.",
                 ),
+                advanced(io.Boolean, "check", default=False,
+                         tooltip="Compute one step in the middle both ways. The report says how far they agree; where a coarse context does not "
+                                 "stand for this picture, or for this model, the rest of the run is at normal speed. Costs about one step at normal speed."),
             ],
             outputs=[io.Model.Output("patched", display_name="model", tooltip="For the sampler or the guider.")],
             hidden=[io.Hidden.unique_id],
@@ -74,6 +77,7 @@ class HiLoModelPatch(io.ComfyNode):
         dense_steps: str = AS_PRESET,
         mass_bias: str = AS_PRESET,
         references: str = "whole",
+        check: bool = False,
     ) -> io.NodeOutput:
         """Run the node."""
         check_model(model)
@@ -85,7 +89,15 @@ class HiLoModelPatch(io.ComfyNode):
         chosen, run, number = with_overrides(chosen, dense_steps, mass_bias), LastRun(), node_id(cls)
         patched = patch_model(
             model,
-            Patch(chosen, plan, _tell(number, run), REFERENCES[references], speedup=speedup, on_start=_start(number)),
+            Patch(
+                chosen,
+                plan,
+                _tell(number, run),
+                REFERENCES[references],
+                speedup=speedup,
+                spot_check=check,
+                on_start=_start(number),
+            ),
         )
         keep_report(patched, run)
         if chosen.off:
