@@ -18,4 +18,5 @@ Read in this order:
 `features`   what else may be on a model, as one table
 `run_report` what a run did, counted and timed
 `gain`       what it saved, in seconds
+`side_by_side` the same edit dense and with several presets, on the same noise
 """

@@ -59,7 +59,7 @@ class Gain:
         """known: seconds of a dense call of some shapes. step: predicted speed-up of a compressed call."""
         dense, compressed = watch.by_shapes(dense=True), watch.by_shapes(dense=False)
         found = {shapes: known(shapes) for shapes in {*dense, *compressed}}
-        seconds = instead_of = 0.0
+        seconds, instead_of = watch.beside_seconds(), 0.0
         predicted = any(found[shapes] is None for shapes in compressed)
         for shapes, spans in compressed.items():
             now, before = median(spans), found[shapes]
@@ -112,4 +112,6 @@ def report_of(run: Run, model: Any, beside: tuple[str, ...]) -> RunReport:
         model_speedup=run_speedup(taken, step),
         note="; ".join(text for text in (plan.note, run.note, run.graphs.line(), run.reason) if text),
         others=beside,
+        agreement=None if run.spot_check is None else run.spot_check.agreement,
+        shared_error=None if run.spot_check is None else run.spot_check.shared,
     )

@@ -36,6 +36,7 @@ from .reasons import DenseRun
 from .run import Run
 from .run_report import RunReport, Stopwatch
 from .source import Outside, Source, check_frames, fill_mask, find_outside, find_source, mask_on_latent
+from .spot_check import SpotCheck
 from .uncompressed import why_dense
 
 KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
@@ -56,6 +57,7 @@ class Patch:
     mask: Tensor | None = None  # (B, h, w) in pixels, what is to change; counts where the latent has no noise mask
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
     speedup: float = 0.0  # of a step, that is wanted where no request says; 0: as the preset gives
+    spot_check: bool = False  # compute one step both ways, and be dense from there on where they do not agree
     on_start: Callable[[RunReport], None] = lambda report: None  # before the first step, and once a call must be dense
 
 
@@ -272,6 +274,7 @@ def _make_run(
         {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
     )
     whole = family.prefix or keeps_references(guider.model_options.get("transformer_options", {}))
+    steps = patch.preset.schedule.dense(len(levels) - 1)
     return Run(
         family,
         Form(grid.patch, pads, family.table),
@@ -281,11 +284,12 @@ def _make_run(
         downsampled,
         noise,
         levels,
-        patch.preset.schedule.dense(len(levels) - 1),
+        steps,
         patch.preset.mass_bias,
         0 if whole else patch.coarse_references,
         Stopwatch(guider.model_patcher.load_device),
         whole,
         keeps_state(guider.model_options, KEY),
         shape.hidden,
+        SpotCheck.in_the_middle(steps) if patch.spot_check else None,
     )

@@ -43,6 +43,7 @@ from .reasons import FOREIGN_FAILURES, DenseRun
 from .refuse import refuse
 from .run_report import Stopwatch
 from .source import Source
+from .spot_check import SpotCheck
 
 SCALED = "the encoder scaled the picture by a few pixels, so what it shows lies that much beside the original"
 
@@ -78,6 +79,7 @@ class Run:
     whole_references: bool = False  # none may follow the plan
     stateful: str = ""  # what may keep features between steps; then all steps take one set of tokens
     hidden: int = 3072  # width of the transformer, for the predicted gain
+    spot_check: SpotCheck | None = None  # one step that is computed both ways
     on_reason: Callable[[str], None] | None = None  # told at once, and once, why a call had to be dense
     evaluation: int = -1  # of the guider, so far; all its model calls take the same turn
     seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigmas, ran dense) of each call
@@ -116,17 +118,48 @@ class Run:
         out = None if layout is None else self._strip_or_reason(layout, executor, model, call, turn)
         if layout is not None and out is None:
             mark = self.watch.start()
+        strips: list[Tensor] = []
+        if layout is not None and out is not None and self._is_due(call):
+            strips, out = [out, *self._other_strip(executor, model, call, turn)], None
+            self.watch.beside(mark)
+            mark = self.watch.start()
         dense = out is None
         if out is None:
             if self.spared:
                 make_room(model, call.x)
             out = call.execute(executor)
+        if strips:
+            self._check(call, strips, out)
         self.watch.stop(mark, dense, call.shapes)
         self.seen.append((call.t, dense))
         if self.reason and self.on_reason is not None:
             tell, self.on_reason = self.on_reason, None
             tell(self.reason)
         return out
+
+    def _is_due(self, call: Call) -> bool:
+        """Whether this call, which was a strip's, is computed densely as well. Never where features may be kept."""
+        if self.spot_check is None or self.stateful or "easycache" in call.options:
+            return False
+        return self.spot_check.due(call.t, self.sigmas)
+
+    def _other_strip(self, executor: Callable[..., Tensor], model: Any, call: Call, turn: int) -> list[Tensor]:
+        """The answer of the next turn's tokens, where there is another turn."""
+        other = (turn + 1) % self.turn_count
+        if other == turn:
+            return []
+        out = self._strip_or_reason(self._layouts(model, call)[other], executor, model, call, other)
+        return [] if out is None else [out]
+
+    def _check(self, call: Call, strips: list[Tensor], dense: Tensor) -> None:
+        """Compare the answers; the rest of the run is dense where strips do not stand for this picture."""
+        check, edited = self.spot_check, self.codec(call.x.device).edited
+        if check is None:
+            return
+        if check.note(call.x, strips, dense, edited):
+            self.note = "; ".join(filter(None, [self.note, check.words()]))
+        else:
+            self.reason, self.given_up = f"only {check.words()}, so the rest of this run is dense", True
 
     def _next_turn(self, options: dict[str, Any]) -> int:
         """Which of the plan's turns a call takes: the next with each evaluation of the guider. Where features may be

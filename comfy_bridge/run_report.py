@@ -32,6 +32,8 @@ class RunReport:
     model_speedup: float | None = None  # what the cost model alone says
     note: str = ""
     others: tuple[str, ...] = ()  # what else was on the model
+    agreement: float | None = None  # of the strip's answer with the dense one at the step that was checked, 0 to 1
+    shared_error: float | None = None  # there, its error over its difference from another strip (`spot_check`)
 
     def gain(self) -> str:
         """The figure in words; empty where there is none."""
@@ -79,6 +81,7 @@ class Stopwatch:
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
         self._spans: dict[bool, list[tuple[Any, Any, Any]]] = {True: [], False: []}
+        self._beside: list[tuple[Any, Any]] = []
 
     def start(self) -> Any:
         """The mark that `stop` wants."""
@@ -92,14 +95,25 @@ class Stopwatch:
         """Note the time since `mark` as that of one dense or compressed call. shapes: of what the call was given."""
         self._spans[dense].append((shapes, mark, self.start()))
 
+    def beside(self, mark: Any) -> None:
+        """Note the time since `mark` as spent on a check, for which a run without it has no counterpart."""
+        self._beside.append((mark, self.start()))
+
+    def beside_seconds(self) -> float:
+        """Seconds of all checks; waits for the GPU, so ask at the end of the run."""
+        return sum(self._length(start, stop) for start, stop in self._beside)
+
+    def _length(self, start: Any, stop: Any) -> float:
+        if not self._cuda:
+            return float(stop - start)
+        stop.synchronize()  # on each device that computed
+        return float(start.elapsed_time(stop)) / 1000
+
     def by_shapes(self, dense: bool) -> dict[Any, list[float]]:
         """Seconds of each call, in their order; waits for the GPU, so ask at the end of the run."""
         found: dict[Any, list[float]] = {}
         for shapes, start, stop in self._spans[dense]:
-            if self._cuda:
-                stop.synchronize()  # on each device that computed
-            seconds = start.elapsed_time(stop) / 1000 if self._cuda else stop - start
-            found.setdefault(shapes, []).append(seconds)
+            found.setdefault(shapes, []).append(self._length(start, stop))
         return found
 
     def seconds(self, dense: bool) -> float | None:

@@ -14,6 +14,8 @@ scipy. Read in this order:
 `cost`       what a plan saves
 `presets`    settings with a name
 `render`     the plan as a picture and a text
+`likeness`   how far an edited picture is from another
+`verdict`    what that means, in one sentence
 
 `decode` is a second subject: only what the edit needs through a VAE's decoder.
 

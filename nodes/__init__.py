@@ -10,6 +10,8 @@ class HiLoExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack, in the order of the menu."""
+        from .compare import HiLoCompare
+        from .compare_guider import HiLoCompareAdvanced
         from .demo_model import HiLoDemoModel
         from .fit import HiLoFit
         from .mask_dilate import HiLoMaskDilate
@@ -19,8 +21,16 @@ class HiLoExtension(ComfyExtension):
         from .token_select import HiLoTokenSelect
 
         return [
-            HiLoModelPatch, HiLoTokenSelect, HiLoMaskDilate, HiLoMaskedDecode, HiLoReport, HiLoFit, HiLoDemoModel,
-        ]  # fmt: skip
+            HiLoModelPatch,
+            HiLoTokenSelect,
+            HiLoMaskDilate,
+            HiLoMaskedDecode,
+            HiLoReport,
+            HiLoFit,
+            HiLoCompare,
+            HiLoCompareAdvanced,
+            HiLoDemoModel,
+        ]
 
 
 async def comfy_entrypoint() -> HiLoExtension:

@@ -44,6 +44,16 @@ def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any]:
     return {"hilo_compare": [one for picture in shown for one in ui.PreviewImage(picture).as_dict()["images"]]}
 
 
+def pictures_side_by_side(layers: dict[str, Tensor], shown: str) -> dict[str, Any]:
+    """What the front end shows to compare the first of `layers`, each (B, H, W, 3), with the others by name.
+
+    shown: the name of the one that is shown first.
+    """
+    names = [next(iter(layers)), shown, *(name for name in list(layers)[1:] if name != shown)]
+    made = [one for name in names for one in ui.PreviewImage(_small(layers[name][:1])).as_dict()["images"]]
+    return {"hilo_compare": made, "hilo_compare_names": names}
+
+
 def _small(picture: Tensor) -> Tensor:
     """At most `LONGEST` px a side."""
     height, width = picture.shape[1:3]

@@ -59,6 +59,9 @@ class HiLoModelPatch(io.ComfyNode):
                     tooltip="Reference pictures of another size than the target. coarse: fewer tokens for them, faster, less exact. "
                     "A reference of the target's size always follows the plan.",
                 ),
+                advanced(io.Boolean, "check", default=False,
+                         tooltip="Compute one step in the middle both ways. The report says how far they agree; where a coarse context does not "
+                                 "stand for this picture, or for this model, the rest of the run is at normal speed. Costs about one step at normal speed."),
                 io.Mask.Input("mask", optional=True,
                               tooltip="What is to change, where the latent has no noise mask: an edit through a reference picture. "
                                       "The mask of that picture; all outside it stays as it was."),
@@ -78,6 +81,7 @@ class HiLoModelPatch(io.ComfyNode):
         dense_steps: str = AS_PRESET,
         mass_bias: str = AS_PRESET,
         references: str = "whole",
+        check: bool = False,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """Run the node."""
@@ -88,8 +92,10 @@ class HiLoModelPatch(io.ComfyNode):
         if plan is not None and plan.preset is not None and not chosen.off:
             chosen = plan.preset
         chosen, run, number = with_overrides(chosen, dense_steps, mass_bias), LastRun(), node_id(cls)
-        coarse, tell = REFERENCES[references], _tell(number, run)
-        patched = patch_model(model, Patch(chosen, plan, tell, coarse, mask, speedup=speedup, on_start=_start(number)))
+        coarse, tell, start = REFERENCES[references], _tell(number, run), _start(number)
+        patched = patch_model(
+            model, Patch(chosen, plan, tell, coarse, mask, speedup=speedup, spot_check=check, on_start=start)
+        )
         keep_report(patched, run)
         if chosen.off:
             send_state(number, "off")

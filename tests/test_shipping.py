@@ -33,7 +33,7 @@ values = {{i.id: i.default for i in dilate.define_schema().inputs if i.id != "ma
 clean, dilated = dilate.execute(mask=mask, **values).args
 assert torch.equal(clean, mask) and dilated.sum() > mask.sum()
 assert not [name for name in sys.modules if name.split(".")[0] == "lab"]
-assert len(nodes) == 7
+assert len(nodes) == 9
 demo = next(node for node in nodes if node.define_schema().node_id == "HiLoDemoModel")
 model, conditioning, vae = demo.execute().args
 assert model.model.diffusion_model is not None and vae.decode(torch.zeros(1, 16, 8, 8)).shape == (1, 64, 64, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tools import demo
-from tools.examples import blueprint, edit, fill, leaders, noise_mask
+from tools.examples import blueprint, compare, edit, fill, leaders, noise_mask
 from tools.examples.base import Example
 from tools.server import ComfyServer
 from tools.thumbnails import draw
@@ -28,6 +28,7 @@ WORKFLOWS: dict[str, Callable[[Example], None]] = {
     "FLUX.1 Fill - compare with normal speed": fill.ab_test,
     **leaders.WORKFLOWS,
     "FLUX.1 Fill - fill with detail": fill.fill_detail,
+    "Demo - compare presets": compare.presets,
 }
 
 

@@ -14,6 +14,7 @@ PICTURES = {  # file: screenshot, box (left, top, right, bottom) in its pixels, 
     "blueprint.jpg": ("blueprint", (200, 285, 1400, 715), 800),
 }  # fmt: skip
 HELP_PAGES = ("HiLoModelPatch", "HiLoTokenSelect", "HiLoMaskDilate", "HiLoMaskedDecode", "HiLoReport")
+MORE_HELP = ("HiLoCompare",)  # of other workflows than the demo
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         small = cut.resize((width, round(cut.height * width / cut.width)), Image.Resampling.LANCZOS)
         small.save(DOCS / name, quality=66, optimize=True)
         sys.stdout.write(f"{name} {(DOCS / name).stat().st_size // 1024} KB\n")
-    for name in HELP_PAGES:
+    for name in (*HELP_PAGES, *MORE_HELP):
         page = Image.open(SHOTS / f"help_{name}.png").convert("RGB")
         page.thumbnail((800, 800), Image.Resampling.LANCZOS)
         page.save(DOCS / f"{name}.jpg", quality=80, optimize=True)

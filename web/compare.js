@@ -1,4 +1,7 @@
-/** Before and after under HiLo Masked Decode: a slider from the original to the result, and "hold to see the original". */
+/**
+ * Before and after under a node: a slider from one picture to another, and "hold to see the first". HiLo Masked Decode
+ * shows the original and the result; HiLo Compare shows dense and, by name, each preset and its difference.
+ */
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { say, wordsLoaded } from "./words.js";
@@ -36,7 +39,10 @@ class Comparer {
     row.style.cssText = "display:flex;gap:8px;align-items:center";
     this.range.style.cssText = "flex:1;min-width:0";
     row.append(this.range, this.hold);
-    this.element.append(this.stage, row);
+    this.choices = document.createElement("div");
+    this.choices.className = "hilo-compare-choices";
+    this.choices.style.cssText = "display:none;flex-wrap:wrap;gap:4px";
+    this.element.append(this.stage, row, this.choices);
     this.stage.addEventListener("pointermove", (event) => this.point(event));
     this.range.addEventListener("input", () => this.show(Number(this.range.value)));
     for (const name of ["pointerdown", "keydown"]) this.hold.addEventListener(name, () => this.show(100, false));
@@ -47,10 +53,39 @@ class Comparer {
 
   /** What the parts are called, for all who cannot see them too. */
   name() {
-    this.hold.textContent = say("hold_original");
-    this.range.setAttribute("aria-label", say("compare"));
-    this.before.alt = say("original");
-    this.after.alt = say("result");
+    const names = this.names;
+    this.hold.textContent = say(names ? "hold_dense" : "hold_original");
+    this.range.setAttribute("aria-label", say(names ? "compare_dense" : "compare"));
+    this.before.alt = names ? names[0] : say("original");
+    this.after.alt = names ? names[this.chosen] : say("result");
+  }
+
+  /** A button for each picture that may lie over the first. */
+  offer(names) {
+    this.names = names;
+    this.chosen = 1;
+    this.choices.replaceChildren();
+    this.choices.style.display = names?.length > 2 ? "flex" : "none";
+    if (names?.length > 2) {
+      names.slice(1).forEach((name, index) => {
+        const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
+        button.style.cssText = "font:12px sans-serif;padding:2px 8px;border-radius:4px;cursor:pointer";
+        button.addEventListener("click", () => this.choose(index + 1));
+        this.choices.append(button);
+      });
+    }
+    this.choose(1);
+  }
+
+  /** Lays that picture over the first. */
+  choose(number) {
+    this.chosen = number;
+    this.after.src = addressOf(this.drawn[number]);
+    [...this.choices.children].forEach((button, index) => {
+      button.setAttribute("aria-pressed", String(index + 1 === number));
+      button.style.fontWeight = index + 1 === number ? "bold" : "";
+    });
+    this.name();
   }
 
   point(event) {
@@ -69,10 +104,12 @@ class Comparer {
 
   /** Takes the pictures of the last run; there are none before it. */
   refresh() {
-    const pictures = this.pictures ?? outputOf(this.node)?.hilo_compare;
+    const output = this.output ?? outputOf(this.node);
+    const pictures = output?.hilo_compare;
     if (!pictures?.[1] || pictures === this.drawn) return;
     this.drawn = pictures;
-    [this.before.src, this.after.src] = pictures.slice(0, 2).map((one) => api.apiURL(`/view?${new URLSearchParams(one)}`));
+    this.before.src = addressOf(pictures[0]);
+    this.offer(output.hilo_compare_names);
     this.after.onload = () => {
       this.ratio = this.after.naturalHeight / this.after.naturalWidth;
       this.element.style.display = "flex";
@@ -83,9 +120,13 @@ class Comparer {
 
   /** Its height in a node of that width. */
   height() {
-    return this.ratio ? Math.min(700, this.ratio * (this.node.size[0] - 30)) + 34 : 0;
+    const rows = this.names?.length > 2 ? 26 * Math.ceil(((this.names.length - 1) * 130) / this.node.size[0]) : 0;
+    return this.ratio ? Math.min(700, this.ratio * (this.node.size[0] - 30)) + 34 + rows : 0;
   }
 }
+
+/** Where the host serves a picture. */
+const addressOf = (picture) => api.apiURL(`/view?${new URLSearchParams(picture)}`);
 
 /** What a node gave in its last run, as the front end remembers it for the workflow in front. */
 function outputOf(node) {
@@ -101,7 +142,7 @@ export function fit(node) {
   node.setDirtyCanvas?.(true, true);
 }
 
-/** Gives a HiLo Masked Decode node its comparer. */
+/** Gives a node that shows two pictures its comparer. */
 export function addComparer(node) {
   const comparer = new Comparer(node);
   const widget = node.addDOMWidget("hilo_compare", "hilo_compare", comparer.element, {
@@ -114,7 +155,7 @@ export function addComparer(node) {
   const executed = node.onExecuted;
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
-    if (output?.hilo_compare) comparer.pictures = output.hilo_compare;
+    if (output?.hilo_compare) comparer.output = output;
     comparer.refresh();
   };
   const removed = node.onRemoved;

@@ -11,6 +11,8 @@ const WIDGETS = {
   HiLoModelPatch: [foldAdvanced, followPlan, addBadge],
   HiLoMaskDilate: [foldAdvanced],
   HiLoMaskedDecode: [foldAdvanced, addComparer],
+  HiLoCompare: [addComparer],
+  HiLoCompareAdvanced: [addComparer],
 };
 
 app.registerExtension({
