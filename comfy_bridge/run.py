@@ -17,16 +17,7 @@ from torch import Tensor
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.schedule import step_of
-from .attention import (
-    KEEPS,
-    KERNEL,
-    OTHER,
-    OVERRIDE,
-    biased_attention,
-    checked_attention,
-    host_takes_masks,
-    mask_kept_by,
-)
+from .attention import OVERRIDE, biased_attention, checked_attention
 from .call import Call, shape_of
 from .codec import Codec
 from .family import Family
@@ -37,6 +28,7 @@ from .layout import Layout, make_layout
 from .masked import overriding
 from .memory import make_room
 from .neighbours import changes_blocks, foreign, out_of_memory, reset_easycache, uncompiled
+from .overrides import Overrides
 from .positions import eagerly, recording, replaying
 from .probe import Form, find_layout, quiet
 from .reasons import FOREIGN_FAILURES, DenseRun
@@ -89,7 +81,6 @@ class Run:
     layouts: dict[Any, list[Layout]] = field(default_factory=dict)  # one for each turn, by conds and shapes
     last: Any = "none yet"  # the lengths of the sequences of the call before this one; None: dense
     codecs: dict[torch.device, Codec] = field(default_factory=dict)
-    overrides: dict[Any, str] = field(default_factory=dict)  # what those of other nodes do with a mask, by their code
     spared: bool = False  # the host keeps memory for strips only
     graphs: GraphUse = field(default_factory=GraphUse)
     lock: Any = field(default_factory=threading.RLock)
@@ -98,6 +89,7 @@ class Run:
         if self.stateful:
             self.dense_steps = [False] * len(self.dense_steps)
             self.note = FEATURES["stateful"].text.format(self.stateful)
+        self.overrides = Overrides(bool(self.family.attention))
         self.settled = None if any(self.dense_steps) else False  # whether all further calls are dense, once known
 
     def __deepcopy__(self, memo: Any) -> Run:
@@ -239,11 +231,10 @@ class Run:
         self, inputs: Inputs, layout: Layout, executor: Callable[..., Tensor], model: Any, options: dict[str, Any]
     ) -> Tensor:
         """The model on a strip. options: the host's transformer_options, where those of `inputs` are not all."""
-        previous, seen, attend = self._previous(options), list[int](), None
+        previous, seen, attend = self.overrides.previous(options), list[int](), None
         options = {**options, **inputs.options}
         if inputs.bias:
-            around = previous is not None and self.overrides[_code(previous)] != KEEPS
-            attend = biased_attention(inputs.bias, previous, around)
+            attend = biased_attention(inputs.bias, previous, self.overrides.around(previous))
             attend = options[OVERRIDE] = checked_attention(attend, layout.lengths, layout.least, seen)
         with replaying(inputs.positions) as left, overriding(attend):
             out = inputs.strip._replace(options=options).execute(executor)
@@ -265,7 +256,7 @@ class Run:
         try:
             refuse(call, uncompiled(model.diffusion_model), self.family, self.grid, self.source.latent.shape[0])
             layout = self._layouts(model, call)[turn]
-            self._refuse_attention(layout, call.options)
+            self.note = self.overrides.check(layout, call.options) or self.note
         except DenseRun as refusal:
             self.reason = str(refusal)
             return None
@@ -290,27 +281,3 @@ class Run:
             self.note = f"{self.note}; {SCALED}" if self.note else SCALED
         pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
         return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]
-
-    def _previous(self, options: dict[str, Any]) -> Any:
-        """The attention override of another node, where the model uses one."""
-        return None if self.family.attention else options.get(OVERRIDE)
-
-    def _refuse_attention(self, layout: Layout, options: dict[str, Any]) -> None:
-        """DenseRun where the bias would get lost."""
-        previous = self._previous(options)
-        if layout.bias and self.family.attention and not host_takes_masks():
-            raise DenseRun(FEATURES["foreign_attention"].text)
-        if not layout.bias or previous is None:
-            return
-        if _code(previous) not in self.overrides:
-            found = mask_kept_by(previous, layout.attention, max(layout.bias), options)
-            self.overrides[_code(previous)] = found
-            if found == KERNEL:
-                self.note = FEATURES["override_kernel"].text
-        if self.overrides[_code(previous)] == OTHER:
-            raise DenseRun(FEATURES["override_no_mask"].text)
-
-
-def _code(override: Any) -> Any:
-    """Tells overrides apart; some nodes make a new function for each call."""
-    return getattr(override, "__code__", type(override))

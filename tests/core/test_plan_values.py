@@ -140,4 +140,4 @@ def test_a_budget_is_used_up():
     detail = torch.rand(32, 32, generator=generator)
     for budget in (200, 400, 800):
         plan = make_plan(edit_at(32, 32, (16, 16)), detail, settings(levels=((4, 0.0),), budget=budget, multiple=8))
-        assert budget - 24 <= plan.count <= budget and not plan.note
+        assert 0.95 * budget <= plan.count <= budget and not plan.note
