@@ -14,6 +14,10 @@ Read in this order:
 `masked`     the bias into attention modules that take a mask and no override
 `attention`  the bias into the model's attention, whichever kernel runs it
 `refuse`     what a model call must not have
+`memory`     what a strip needs of the GPU's memory
+`memo`       what a run reuses of the one before
+`graph`      one compressed call as a CUDA graph; `graph_store`: when and how long; `graph_rules`: which never
+`weights`    whether a model's weights still lie where a graph reads them
 `neighbours` what other nodes do within a model call, found out by looking
 `features`   what else may be on a model, as one table
 `run_report` what a run did, counted and timed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -98,6 +99,34 @@ def bench() -> str:
     source = f"\n{facts['device']}; `{facts['command']}`; commit {facts['commit']}; {facts['steps']} steps, "
     source += f"1024x1024 px, preset `{facts['preset']}`.\n"
     return markdown(["mask", "whole run, dense time / compressed time"], rows) + source
+
+
+def runs() -> str:
+    """Whole runs of FLUX.1 Fill as an artist has them: cold, with a new mask, with the same again, without graphs."""
+    facts, states = result("bench_runs")["rows"], ("cold", "new mask", "same mask", "without graphs")
+    rows, found = [], dict[Any, dict[str, Any]]()
+    for r in facts:
+        kind = r["side"], r["batch"], r["steps"], r["preset"], r["ratio"], r["dynamic"]
+        found.setdefault(kind, {})[r["state"]] = r
+    for (side, batch, steps, preset_name, ratio, dynamic), mine in found.items():
+        first = next(iter(mine.values()))
+        name = f"`{preset_name}`, {side} px" + (f", batch {batch}" if batch > 1 else "") + (", dynamic VRAM" * dynamic)
+        row = [name, str(steps), f"{ratio} %", f"{statistics.median(first['tokens']):.0f}", f"{first['dense_s']:.2f} s"]
+        rows.append(row + [f"{mine[s]['speedup']:.2f}x" if s in mine else "" for s in states])
+    heads = ["preset", "steps", "mask", "tokens", "dense", *states]
+    where = f"\n{facts[0]['model']}, {facts[0]['weights']}, {facts[0]['device']}, ComfyUI {facts[0]['host']}; "
+    return markdown(heads, rows) + where + f"`{result('bench_runs')['commands'][0]}`; commit {facts[0]['commit']}.\n"
+
+
+def graphs() -> str:
+    """What was compared on a GPU, with CUDA graphs and without."""
+    rows = []
+    for name in ("graphs", "graphs_dynamic"):
+        facts = result(name)
+        same = sum(row["equal"] for row in facts["rows"])
+        made = sum("replayed" in row["graphs"] for row in facts["rows"])
+        rows.append([f"`{facts['command']}`", str(len(facts["rows"])), str(same), str(made)])
+    return markdown(["command", "checks", "the same, bit for bit", "of them with graphs"], rows)
 
 
 def gpu() -> str:
@@ -209,5 +238,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "headline": headline, "checkpoints": checkpoints, "workflows": workflows, "presets": presets, "families": families,
     "uncompressed": uncompressed,
     "bench": bench, "planning": planning, "gpu": gpu, "profile": profile, "quality": quality,
-    "compatibility": compatibility,
+    "compatibility": compatibility, "runs": runs, "graphs": graphs,
 }  # fmt: skip

@@ -171,9 +171,7 @@ def test_references_and_empty_latent(small, method, extra, run_log):
     height, width = 16 * patch, 20 * patch
     network, edit = patcher(model), case(small, height, width, edit=(6 * patch, 10 * patch, 5 * patch, 11 * patch))
     source, edit.latent, edit.mask = edit.latent, torch.zeros_like(edit.latent), None
-    references = [source] + (
-        [torch.randn(1, small.channels, *source.shape[2:-2], 10 * patch, 11 * patch)] if extra else []
-    )
+    references = [source] + ([torch.randn(1, small.channels, *source.shape[2:-2], 10 * patch, 11 * patch)] if extra else [])
     for cond in (*edit.positive, *edit.negative):
         cond[1]["reference_latents"] = references
         if method:
