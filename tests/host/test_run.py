@@ -159,8 +159,16 @@ def request_for(height, width, settings=BALANCED.tokens, box=(64, 160, 96, 224))
     return PlanRequest(settings, tokens, found, make_plan(tokens, found, settings))
 
 
-@pytest.mark.parametrize("small", [s for s in SMALL if s.references], ids=lambda s: s.family)
-@pytest.mark.parametrize("method", [None, "offset", "index", "uxo", "index_timestep_zero", "negative_index"])
+METHODS = (None, "offset", "index", "uxo", "index_timestep_zero", "negative_index")
+EDITED = [
+    pytest.param(small, method, id=f"{small.build.__name__} {method}")
+    for small in SMALL
+    if small.references
+    for method in (METHODS if small.family in {"FLUX.1", "FLUX.2", "Qwen-Image", "Krea 2"} else (None,))
+]
+
+
+@pytest.mark.parametrize(("small", "method"), EDITED)
 @pytest.mark.parametrize("extra", [False, True])
 def test_references_and_empty_latent(small, method, extra, run_log):
     """Edit models: no noise mask, an empty latent, the source as a reference. The outside becomes the source."""
