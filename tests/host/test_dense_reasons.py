@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from comfy.ldm.modules import attention
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_model_patch import DiffSynthCnetPatch
@@ -212,10 +213,12 @@ def test_several_frames(dense_with):
 
 
 def test_unknown_model_is_refused(model):
+    network = UNetModel.__new__(UNetModel)
+    torch.nn.Module.__init__(network)
     unet = model.clone()
-    unet.add_object_patch("diffusion_model", torch.nn.Linear(2, 2))
-    unet.model = SimpleNamespace(diffusion_model=torch.nn.Linear(2, 2))
-    with pytest.raises(HiLoError, match=r"UNets such as SD 1\.5"):
+    unet.add_object_patch("diffusion_model", network)
+    unet.model = SimpleNamespace(diffusion_model=network)
+    with pytest.raises(HiLoError, match="UNetModel is a UNet, which has no tokens to drop"):
         patch_model(unet, Patch(BALANCED))
 
 
