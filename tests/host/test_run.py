@@ -167,15 +167,16 @@ def test_references_and_empty_latent(small, method, extra, run_log):
     model = small.build()
     if method == "index_timestep_zero" and hasattr(model.diffusion_model, "params"):
         model.diffusion_model.params.guidance_embed = False  # ComfyUI 0.29 doubles sigma there, and not the guidance
-    network, edit = patcher(model), case(small, 32, 40)
+    patch = small.patch
+    height, width = 16 * patch, 20 * patch
+    network, edit = patcher(model), case(small, height, width, edit=(6 * patch, 10 * patch, 5 * patch, 11 * patch))
     source, edit.latent, edit.mask = edit.latent, torch.zeros_like(edit.latent), None
-    references = [source] + ([torch.randn(1, small.channels, *source.shape[2:-2], 20, 22)] if extra else [])
+    references = [source] + ([torch.randn(1, small.channels, *source.shape[2:-2], 10 * patch, 11 * patch)] if extra else [])
     for cond in (*edit.positive, *edit.negative):
         cond[1]["reference_latents"] = references
         if method:
             cond[1]["reference_latents_method"] = method
-    patch = 1 if small.family == "FLUX.2" else 2
-    plan = request_for(32 // patch * 2, 40 // patch * 2)
+    plan = request_for(32, 40)
     every = replace(plan, settings=ALL.tokens, edit=torch.ones_like(plan.edit))
     try:
         dense = edit.sample(network, cfg=2.0)
@@ -190,7 +191,7 @@ def test_references_and_empty_latent(small, method, extra, run_log):
     changed = (
         plan.edit.repeat_interleave(patch, 0)
         .repeat_interleave(patch, 1)
-        .reshape(1, 1, *[1] * (out.ndim - 4), 32, 40)
+        .reshape(1, 1, *[1] * (out.ndim - 4), height, width)
         .expand_as(out)
     )
     assert (out - source)[~changed].abs().max().item() < 1e-5
