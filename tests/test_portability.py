@@ -22,7 +22,8 @@ MEASURE = """
 import importlib, json, pkgutil, sys
 from tools import host
 host.prepare()
-import comfy.sample, comfy.sd, latent_preview, comfy_api.latest, numpy, scipy.ndimage, aiohttp.web, folder_paths, PIL.Image  # are there
+import comfy.sample, comfy.sd, latent_preview, comfy_api.latest, numpy, scipy.ndimage, aiohttp.web  # are there
+import folder_paths, PIL.Image
 from tools.pack import load_pack
 before = {name.split(".")[0] for name in sys.modules}
 nodes = load_pack("nodes")

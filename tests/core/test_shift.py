@@ -63,6 +63,13 @@ def test_what_cannot_be_told_is_none():
     assert measure([old[:9]], [old[:9]], [~nothing[:9]], [nothing[:9]]) is None
 
 
+def test_two_halves_must_agree():
+    """A part that moved by more than the other is no shift of the picture."""
+    at = texture(160, 200, seed=7)
+    both = torch.where(halves(160, 200)[..., None], at(0.1, 0), at(0.9, 0))
+    assert seen(at(0.5, 0), at(0, 0)) is not None and seen(both, at(0, 0)) is None
+
+
 @pytest.mark.parametrize("shift", [(0.4, -0.6), (-3.0, 2.0), (5.25, 0.0)])
 def test_undone_is_back_in_its_place(shift):
     at = texture(120, 130, seed=3)
