@@ -1,7 +1,8 @@
 """How well a run's spot check tells sabotaged strips from good ones: `python -m lab.checks.agreement`.
 
-The limits were chosen on models 0 to 9; the stored result is of models that had no part in it. Samples masked edits on the demo model, each with weights of its own (a little noise on them), once with good strips and
-once with a bias or positions that are wrong on purpose. Writes `lab/results/agreement.json`.
+The limits were chosen on models 0 to 9; the stored result is of models that had no part in it. Each is a masked edit on
+the demo model with weights of its own (a little noise on them), once with good strips and once with a bias or positions
+that are wrong on purpose. Writes `lab/results/agreement.json`.
 """
 
 from __future__ import annotations

@@ -41,10 +41,11 @@ def options() -> argparse.Namespace:
 def facts(server: Remote, prompt: dict[str, Any], command: str) -> dict[str, Any]:
     """What the figures were made with."""
     stats = server.get("/system_stats")
+    system = stats["system"]
     return {
         "command": command,
         "models": ", ".join(models(prompt)),
-        "host": f"ComfyUI {stats['system'].get('comfyui_version', '')}, torch {stats['system'].get('pytorch_version', '')}",
+        "host": f"ComfyUI {system.get('comfyui_version', '')}, torch {system.get('pytorch_version', '')}",
         "device": ", ".join(one["name"] for one in stats["devices"]),
         "commit": host.commit(),
     }

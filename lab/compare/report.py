@@ -14,12 +14,23 @@ from .runs import DENSE, Runs
 from .statistics import FIGURES, Interval, summary, worst_first
 
 SHEETS, SIDE, GAIN = 24, 320, 8
-TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "worst_psnr": "worst place, dB", "sharper": "sharpness, times dense",
-          "rougher": "border step, times dense", "speedup": "times faster", "outside": "largest change outside, of 1"}  # fmt: skip
+TITLES = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "worst_psnr": "worst place, dB",
+    "sharper": "sharpness, times dense",
+    "rougher": "border step, times dense",
+    "speedup": "times faster",
+    "outside": "largest change outside, of 1",
+}
+STYLE = (
+    "body{font:15px sans-serif;margin:2em}td,th{padding:4px 10px;border-bottom:1px solid #ccc;text-align:left}"
+    "figure{margin:1.5em 0}img{max-width:100%}"
+)
 EXPLAINED = (
-    "All figures compare with dense on the same noise, inside the edit, decoded whole and before any compositing; a VAE "
-    "spreads a little of an edit beyond it. In brackets: 95 % bootstrap interval over pictures; seeds of one picture are "
-    "averaged first. Without one there are too few pictures for a claim."
+    "All figures compare with dense on the same noise, inside the edit, decoded whole and before any compositing; a "
+    "VAE spreads a little of an edit beyond it. In brackets: 95 % bootstrap interval over pictures; seeds of one "
+    "picture are averaged first. Without one there are too few pictures for a claim."
 )
 
 
@@ -61,6 +72,11 @@ def words(found: Interval | None) -> str:
     return "" if found is None else f"{found[0]:.3g} [{found[1]:.3g}, {found[2]:.3g}]"
 
 
+def _caption(record: dict[str, Any]) -> str:
+    name, worst = f"{record['picture']}, seed {record['seed']}, {record['preset']}", record["worst_psnr"]
+    return f"{name}: {record['psnr']:.1f} dB, at the worst place {worst:.1f} dB"
+
+
 def _page(found: dict[str, Any], presets: list[str], sheets: list[tuple[str, dict[str, Any]]]) -> str:
     head = "".join(f"<th>{html.escape(TITLES[figure])}</th>" for figure in FIGURES)
     rows = ""
@@ -70,18 +86,20 @@ def _page(found: dict[str, Any], presets: list[str], sheets: list[tuple[str, dic
         rows += f"<tr><th>{html.escape(name)}</th>{cells}<td>{table['runs']}</td><td>{table['dense_runs']}</td></tr>"
     pairs = "".join(f"<li>{html.escape(k)}: {words(v)} dB</li>" for k, v in found["psnr_difference"].items() if v)
     figures = "".join(
-        f"<figure><img src='sheets/{html.escape(name)}' alt='dense, compressed, difference'><figcaption>"
-        f"{html.escape(r['picture'])}, seed {r['seed']}, {html.escape(r['preset'])}: {r['psnr']:.1f} dB, at the worst place "
-        f"{r['worst_psnr']:.1f} dB</figcaption></figure>"
+        f"<figure><img src='sheets/{html.escape(name)}' alt='dense, compressed, difference'>"
+        f"<figcaption>{html.escape(_caption(r))}</figcaption></figure>"
         for name, r in sheets
     )
     facts = "; ".join(f"{k}: {v}" for k, v in found.items() if isinstance(v, str | int))
-    return (
-        "<!doctype html><meta charset='utf-8'><title>HiLo-Token: compare</title><style>body{font:15px sans-serif;margin:2em}"
-        "td,th{padding:4px 10px;border-bottom:1px solid #ccc;text-align:left}figure{margin:1.5em 0}img{max-width:100%}</style>"
-        f"<h1>Dense and compressed</h1><p>{html.escape(facts)}</p><p>{html.escape(EXPLAINED)}</p><table><tr><th>preset</th>"
-        f"{head}<th>runs</th><th>of them dense</th></tr>{rows}</table><h2>PSNR, paired</h2><ul>{pairs}</ul>"
-        f"<h2>Worst first</h2><p>Dense, compressed, difference {GAIN} times.</p>{figures}\n"
+    return "\n".join(
+        [
+            "<!doctype html><meta charset='utf-8'><title>HiLo-Token: compare</title>",
+            f"<style>{STYLE}</style><h1>Dense and compressed</h1><p>{html.escape(facts)}</p>",
+            f"<p>{html.escape(EXPLAINED)}</p>",
+            f"<table><tr><th>preset</th>{head}<th>runs</th><th>of them dense</th></tr>{rows}</table>",
+            f"<h2>PSNR, paired</h2><ul>{pairs}</ul>",
+            f"<h2>Worst first</h2><p>Dense, compressed, difference {GAIN} times.</p>{figures}\n",
+        ]
     )
 
 

@@ -40,7 +40,8 @@ class Remote(ComfyServer):
     def upload(self, name: str, data: bytes) -> str:
         """Put a picture into its input folder; gives the name to load it by."""
         edge = uuid.uuid4().hex
-        head = f'--{edge}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+        words = f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png'
+        head = f"--{edge}\r\n{words}\r\n\r\n"
         more = f'\r\n--{edge}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--{edge}--\r\n'
         kind = {"Content-Type": f"multipart/form-data; boundary={edge}"}
         asked = urllib.request.Request(f"{self.url}/upload/image", head.encode() + data + more.encode(), kind)
@@ -89,6 +90,8 @@ class Runs:
         if setup.exists() and json.loads(setup.read_text(encoding="utf-8"))["workflow"] != same:
             raise HiLoError("The folder has runs of another workflow. Give another --out.")
         setup.write_text(json.dumps({"workflow": same}), encoding="utf-8")
+        whole = "".join(json.dumps(record) + "\n" for record in self.records())  # without a line that was cut off
+        self.file.write_text(whole, encoding="utf-8")
 
     def records(self) -> list[dict[str, Any]]:
         """What is done. A last line that was cut off by an interrupt does not count."""
