@@ -141,7 +141,7 @@ def test_empty_mask_is_refused(nodes):
 def test_unsupported_model_is_refused(nodes):
     model = patcher(flux())
     model.model.diffusion_model = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="does not know this model.*report"):
+    with pytest.raises(ValueError, match=r"does not know this model.*report"):
         nodes.patch.execute(model, "balanced")
 
 
