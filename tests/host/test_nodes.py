@@ -159,7 +159,7 @@ def test_empty_mask_is_refused(nodes):
 def test_unsupported_model_is_refused(nodes):
     model = patcher(flux())
     model.model.diffusion_model = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="UNets such as"):
+    with pytest.raises(ValueError, match=r"does not know this model.*report"):
         nodes.patch.execute(model, "balanced")
 
 
