@@ -24,7 +24,7 @@ from .weights import PLAIN, Known, modules_of, parts
 SWITCH = "HILO_GRAPHS"  # environment: 0 switches graphs off
 _KNOWN = {"comfy", "comfy_kitchen", "torch", "einops"}  # packages whose modules are known
 # of transformer_options: what differs between calls that share a graph, and what such calls do not have at all
-_UNREAD = ("uuids", "sample_sigmas", "cond_or_uncond", "hilo_token", "hilo_token_outside")
+_UNREAD = ("uuids", "sample_sigmas", "cond_or_uncond", "hilo_token", "hilo_token_outside", "hilo_token_watch")
 _ABSENT = ("wrappers", "callbacks", "patches", "patches_replace", OVERRIDE)
 
 
