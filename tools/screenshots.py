@@ -11,7 +11,7 @@ from tools import host
 SHOTS, DOCS = host.CACHE / "screenshots", host.ROOT / "web" / "docs"
 PICTURES = {  # file: screenshot, box (left, top, right, bottom) in its pixels, width
     "canvas.jpg": ("after_run", (69, 125, 1205, 985), 900),
-    "blueprint.jpg": ("blueprint", (180, 350, 1420, 760), 800),
+    "blueprint.jpg": ("blueprint", (200, 285, 1400, 715), 800),
 }  # fmt: skip
 HELP_PAGES = ("HiLoModelPatch", "HiLoTokenSelect", "HiLoMaskDilate", "HiLoMaskedDecode", "HiLoReport")
 MORE_HELP = ("HiLoCompare",)  # of other workflows than the demo

@@ -16,7 +16,7 @@ from tools import demo, host, workflow
 from tools.make_demo_photo import PHOTO
 from tools.server import ComfyServer
 
-SIDE, BAR, TOKEN = 512, 76, 16
+SIDE, BAR, TOKEN, WIDE = 512, 76, 16, 640
 PAINTED = (230, 60, 60)
 PHOTOS = ("coffee", "demo", "rocket")  # of lab/photos, in turn
 BOXES = ((0.36, 0.20, 0.66, 0.62), (0.54, 0.62, 0.82, 0.92), (0.62, 0.18, 0.86, 0.60))  # left, top, right, bottom
@@ -49,16 +49,16 @@ def planned(photo: Image.Image, mask: Image.Image) -> tuple[Image.Image, float, 
 
 
 def side_by_side(title: str, words: str, *pictures: Image.Image) -> Image.Image:
-    """Pictures in a row, and two lines below them."""
-    canvas = Image.new("RGB", (SIDE * len(pictures), SIDE + BAR), "#1e1e1e")
-    for place, picture in enumerate(pictures):
-        canvas.paste(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS), (place * SIDE, 0))
+    """Pictures of one height in a row, and two lines below them."""
+    canvas = Image.new("RGB", (sum(picture.width for picture in pictures), SIDE + BAR), "#1e1e1e")
+    left = 0
+    for picture in pictures:
+        canvas.paste(picture.convert("RGB"), (left, 0))
+        left += picture.width
     pen = ImageDraw.Draw(canvas)
     pen.text((16, SIDE + 8), title, fill="white", font=ImageFont.load_default(30))
     pen.text((16, SIDE + 44), words, fill="#9fe0b4", font=ImageFont.load_default(24))
-    return canvas.resize(
-        (canvas.width * 640 // canvas.width, canvas.height * 640 // canvas.width), Image.Resampling.LANCZOS
-    )
+    return canvas.resize((WIDE, round(canvas.height * WIDE / canvas.width)), Image.Resampling.LANCZOS)
 
 
 def draw(name: str, number: int) -> Image.Image:
@@ -71,18 +71,23 @@ def draw(name: str, number: int) -> Image.Image:
     return side_by_side(name, words, painted(photo, mask), tokens)
 
 
+def draw_demo(after: Image.Image) -> Image.Image:
+    """The demo's thumbnail: photo with mask, tokens, and the result of a run; of each the right part."""
+    given = Image.open(PHOTO)
+    photo = given.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    mask = ImageOps.invert(given.getchannel("A")).resize((SIDE, SIDE))
+    tokens, share, _ = planned(photo, mask)
+    pictures = painted(photo, mask), tokens, after.convert("RGB").resize((SIDE, SIDE))
+    cut = [picture.crop((SIDE // 3, 0, SIDE, SIDE)) for picture in pictures]
+    return side_by_side(demo.WORKFLOW, f"{share:.0%} of the picture computed", *cut)
+
+
 def main() -> None:
-    """Run the demo and write its thumbnail: photo with mask, tokens, result."""
+    """Run the demo and write its thumbnail."""
     with ComfyServer() as server:
-        prompt = demo.variant(workflow.to_api(workflow.load(demo.WORKFLOW), server.object_info()), "balanced")
-        result = server.queue(prompt)
-        after, tokens = demo.picture_of(server, prompt, result), demo.preview_of(server, prompt, result)
-        kept, total = demo.kept_tokens(server)
-    photo = Image.open(PHOTO)
-    mask = ImageOps.invert(photo.getchannel("A"))
-    words = f"{kept / total:.0%} of the picture computed"
-    picture = side_by_side(demo.WORKFLOW, words, painted(photo.convert("RGB"), mask), tokens, after)
-    picture.save(workflow.FOLDER / f"{demo.WORKFLOW}.jpg", quality=88)
+        prompt = workflow.to_api(workflow.load(demo.WORKFLOW), server.object_info())
+        after = demo.picture_of(server, prompt, server.queue(prompt))
+    draw_demo(after).save(workflow.FOLDER / f"{demo.WORKFLOW}.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ SHOTS = CACHE / "screenshots"
 SETTINGS = {  # no dialog opens by itself, at a moment of its own choosing
     "Comfy.TutorialCompleted": True,
     "Comfy.Workflow.ShowMissingModelsWarning": False,
+    "Comfy.VueNodes.Enabled": False,  # a test that wants the other renderer switches it on, and off again
 }
 
 

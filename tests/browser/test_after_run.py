@@ -6,7 +6,7 @@ import pytest
 
 from tools.screenshots import HELP_PAGES
 
-from .test_canvas import BADGE, MAP, TEXT, load
+from .test_canvas import MAP, TEXT, load
 
 AROUND, ABOVE = 12, 30  # pixels; a node's title stands above its rectangle
 
@@ -30,7 +30,7 @@ def after_run(page):
         }"""
     )
     page.get_by_role("button", name="Run", exact=True).first.click()
-    page.wait_for_function(f"{BADGE}.includes('of the picture')", timeout=120_000)
+    page.wait_for_function("document.querySelector('.hilo-token-badge').dataset.state === 'gain'", timeout=120_000)
     page.wait_for_function(
         "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=120_000
     )

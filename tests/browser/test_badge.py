@@ -88,11 +88,11 @@ def test_the_reason_stands_there_while_the_run_goes(page, demo):
     tell(page, "execution_success")
 
 
-def test_the_map_has_the_figure_of_the_badge(page, demo):
+def test_the_map_has_the_figure_of_the_badge(page, server, demo):
     """One number: with the run's own settings the same; with others as much faster as the cost model says."""
     page.wait_for_function(f"{TEXT}.includes('per step (FLUX.1)')", timeout=10_000)
     asked = {"image": PHOTO.name, "mask": PHOTO.name, "channel": "alpha", "values": {}}
-    plan = page.request.post(f"{page.url}hilo_token/plan", data=asked).json()
+    plan = page.request.post(f"{server.url}/hilo_token/plan", data=asked).json()
     kept, total = plan["kept"], plan["total"]
     tell(page, "execution_start")
     tell(page, "hilo-token.report", node="own", **GAIN | {"kept": kept, "total": total, "speedup": 5.55})

@@ -114,7 +114,7 @@ def test_numbers_through_a_link(server, made, name):
             ):
                 server.queue(prompt)
             tried += 1
-    assert tried >= 4
+    assert tried >= 2
 
 
 def test_extra_values_do_no_harm(server, made):
