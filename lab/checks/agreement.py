@@ -54,7 +54,6 @@ def edit(number: int, side: int = SIDE) -> tuple[Any, dict[str, Any]]:
     """(conditioning, latent with its noise mask) of a drawn scene with a drawn mask."""
     from hilo_token.demo import model as demo
 
-    import nodes as host_nodes
     from lab.data import masks, scenes
 
     picture = torch.from_numpy(scenes.draw(number, side).astype(np.float32) / 255)[None]
