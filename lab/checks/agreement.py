@@ -8,6 +8,7 @@ that are wrong on purpose. Writes `lab/results/agreement.json`.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -53,13 +54,16 @@ def edit(number: int, side: int = SIDE) -> tuple[Any, dict[str, Any]]:
     """(conditioning, latent with its noise mask) of a drawn scene with a drawn mask."""
     from hilo_token.demo import model as demo
 
-    import nodes as host_nodes
     from lab.data import masks, scenes
 
     picture = torch.from_numpy(scenes.draw(number, side).astype(np.float32) / 255)[None]
     mask = torch.from_numpy(masks.draw(np.random.default_rng(number), side, side, RATIO).astype(np.float32))[None]
     cond, vae = demo.empty_conditioning(), demo.load_vae()
-    positive, _, latent = host_nodes.InpaintModelConditioning().encode(cond, cond, picture, vae, mask, noise_mask=True)
+    positive, _, latent = (
+        importlib.import_module("nodes")
+        .InpaintModelConditioning()
+        .encode(cond, cond, picture, vae, mask, noise_mask=True)
+    )
     return positive, latent
 
 

@@ -41,6 +41,8 @@ def write(runs: Runs, facts: dict[str, Any]) -> dict[str, Any]:
     found |= summary(records, runs.presets) | {"records": records}
     (runs.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (runs.folder / "sheets").mkdir(exist_ok=True)
+    for old in (runs.folder / "sheets").glob("*.jpg"):
+        old.unlink()
     sheets = [(_sheet(runs, r, number), r) for number, r in enumerate(worst_first(records)[:SHEETS])]
     (runs.folder / "report.html").write_text(_page(found, runs.presets, sheets), encoding="utf-8")
     return found
