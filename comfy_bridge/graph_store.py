@@ -28,6 +28,7 @@ PATIENT = 24  # so many calls of a shape are worth a graph even where the GPU is
 BOUND = 1.5  # a call whose kernels take more than this times its launching is not slowed down by the processor
 _SHAPES = 64  # of calls that are remembered
 _SMALL = "there is too little memory for a graph"
+_MOVES = "the model's weights are not where they were a call before"
 
 
 class Trial:
@@ -140,8 +141,8 @@ class Graphs:
         out = self._replay(model, key, inputs)
         if out is None or not fits(self):
             self._drop()
-            self._refused[key] = _SMALL
-            self.note = "" if out is not None else _SMALL
+            self._refused[key] = _MOVES if out is None else _SMALL
+            self.note = _MOVES if out is None else ""
         return execute(inputs, False) if out is None else out
 
     def _forget_oldest(self, table: dict[Any, Any], most: int) -> None:

@@ -85,10 +85,15 @@ def test_few_operations_beside_the_model(small, preset_):
     """Two gathers and a sum; averages are noised and joined on besides. Nothing waits, nothing is converted."""
     model, edit = patcher(small.build()), case(small, 48, 48)
     (dense, _), *_ = calls(model, edit, steps=1)
-    for compressed, _ in calls(patch_model(model, Patch(preset_)), edit)[1:]:
+    reports, inputs = [], 1 + (small.build.__name__ == "vace")  # pictures that a call holds
+    counted = calls(patch_model(model, Patch(preset_, on_report=reports.append)), edit)[1:]
+    if reports[0].reason:
+        assert "averaged" in reports[0].reason and preset_ is CELLS
+        return
+    for compressed, _ in counted:
         extra = more(compressed, dense)
         assert extra["gather.default"] >= 2 and "scatter.src" not in extra  # it did run as a strip
-        assert sum(extra.values()) <= (4 if preset_ is BALANCED else 11), extra  # newer hosts noise with more
+        assert sum(extra.values()) <= (4 if preset_ is BALANCED else 11) * inputs, extra  # newer hosts noise with more
         assert not [name for name in extra if name.startswith((*WAITING, *CONVERTING))], extra
 
 
