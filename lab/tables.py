@@ -213,7 +213,9 @@ def headline() -> str:
                  for r in found[:1]]  # fmt: skip
     head = ["model", "picture", "dense", "HiLo-Token", "faster"]
     device = facts["device"].split(",")[0]
-    return f"{markdown(head, rows)}\n8 steps, 6.38 % of the picture masked, preset `balanced`, {device}.\n"
+    commits = ", ".join(dict.fromkeys(r["commit"] for r in facts["rows"]))
+    how = f"{device}, preset `balanced` as it was at {commits}, before CUDA graphs"
+    return f"{markdown(head, rows)}\n8 steps, 6.38 % of the picture masked; {how}.\n"
 
 
 def checkpoints() -> str:
