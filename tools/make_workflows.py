@@ -42,7 +42,7 @@ def main() -> None:
         make(example)
         save(name, example.workflow())
         if name != demo.WORKFLOW:
-            draw(name, number).save(FOLDER / f"{name}.jpg", quality=88)
+            draw(name, number).save(FOLDER / f"{name}.jpg", quality=76, optimize=True, progressive=True)
 
 
 if __name__ == "__main__":

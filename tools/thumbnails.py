@@ -87,7 +87,7 @@ def main() -> None:
     with ComfyServer() as server:
         prompt = workflow.to_api(workflow.load(demo.WORKFLOW), server.object_info())
         after = demo.picture_of(server, prompt, server.queue(prompt))
-    draw_demo(after).save(workflow.FOLDER / f"{demo.WORKFLOW}.jpg", quality=88)
+    draw_demo(after).save(workflow.FOLDER / f"{demo.WORKFLOW}.jpg", quality=76, optimize=True, progressive=True)
 
 
 if __name__ == "__main__":
