@@ -59,7 +59,7 @@ class HiLoModelPatch(io.ComfyNode):
                     tooltip="Reference pictures of another size than the target. coarse: fewer tokens for them, faster, less exact. "
                     "A reference of the target's size always follows the plan.",
                 ),
-                advanced(io.Boolean, "check", default=False,
+                advanced(io.Boolean, "check", default=False, optional=True,
                          tooltip="Compute one step in the middle both ways. The report says how far they agree; where a coarse context does not "
                                  "stand for this picture, or for this model, the rest of the run is at normal speed. Costs about one step at normal speed."),
                 io.Mask.Input("mask", optional=True,

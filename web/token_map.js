@@ -172,6 +172,7 @@ class TokenMap {
       this.canvas.style.aspectRatio = String(1 / this.ratio);
       const wanted = this.node.computeSize?.()[1];
       if (wanted) this.node.setSize([this.node.size[0], wanted]);
+      this.node.setDirtyCanvas?.(true, true);
     }
   }
 
