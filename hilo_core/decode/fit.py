@@ -171,8 +171,10 @@ def _tokens(length: int, span: int, wanted: float, factor: float, multiple: int)
 
 def _fit(size: Size, corner: tuple[int, int], region: Size, factor: float, multiple: int) -> Fit:
     """The canvas for a part of a picture, enlarged by about `factor`."""
-    if 1 / SAME <= factor <= SAME:
-        return Fit(size, corner, region, region, (_up(region[0], multiple), _up(region[1], multiple)))
+    padded = _up(region[0], multiple), _up(region[1], multiple)
+    most = SAME**2 * factor**2 * region[0] * region[1]  # of a canvas that is to be smaller than the part
+    if 1 / SAME <= factor <= SAME and (factor >= 1 or padded[0] * padded[1] <= most):
+        return Fit(size, corner, region, region, padded)
     canvas = _canvas(region, factor, multiple)
     return Fit(size, corner, region, canvas, canvas)
 
