@@ -91,9 +91,10 @@ def biased_attention(bias: dict[int, Tensor], previous: Override | None, around:
 
     bias: additive, by the number of keys. An override that is already there is called with the biased mask; around:
     not for those calls, as it drops masks. Kernels that ignore a mask (flash, sage) are replaced by the host's PyTorch
-    attention there.
+    attention there. A mask that the model gives to each of its layers is merged with the bias once.
     """
     pytorch, honest = _pytorch(), _honest()
+    merged: dict[int, tuple[Tensor, Tensor]] = {}  # by number of keys: the model's last mask, and it with the bias
 
     def attend(
         function: Override,
@@ -105,9 +106,14 @@ def biased_attention(bias: dict[int, Tensor], previous: Override | None, around:
         *args: Any,
         **kw: Any,
     ) -> Tensor:
-        over = bias.get(k.shape[2] if kw.get("skip_reshape") else k.shape[1])
+        keys = k.shape[2] if kw.get("skip_reshape") else k.shape[1]
+        over = bias.get(keys)
         if over is not None:
-            mask = add_bias(mask, over, q.dtype)
+            given, (last, both) = mask, merged.get(keys, (None, None))
+            again = given is not None and given is last and both is not None and both.dtype == q.dtype
+            mask = both if again else add_bias(given, over, q.dtype)
+            if given is not None and mask is not None and not torch.compiler.is_compiling():
+                merged[keys] = given, mask
             if _plain(function) not in honest and not getattr(function, "takes_mask", False):
                 function = pytorch
         if previous is not None and (over is None or not around):

@@ -72,6 +72,21 @@ def calls(model, edit, steps=3, **sampling):
     return counted
 
 
+def masked(model):
+    """The model with a mask of zeros in each attention that has none: it changes nothing, and the host takes it into
+    account."""
+    zeros = {}
+
+    def attend(function, q, k, v, heads, mask=None, *args, **kwargs):
+        keys = k.shape[2] if kwargs.get("skip_reshape") else k.shape[1]
+        mask = zeros.setdefault(keys, torch.zeros(1, 1, 1, keys)) if mask is None else mask
+        return function(q, k, v, heads, mask, *args, **kwargs)
+
+    clone = model.clone()
+    clone.model_options["transformer_options"]["optimized_attention_override"] = attend
+    return clone
+
+
 def more(compressed, dense):
     """What the one did and the other did not."""
     difference = Counter(compressed.names)
@@ -82,10 +97,11 @@ def more(compressed, dense):
 @pytest.mark.parametrize("preset_", [BALANCED, CELLS], ids=["native", "cells"])
 @pytest.mark.parametrize("small", [s for s in SMALL if s.family != "Chroma"], ids=lambda s: s.build.__name__)
 def test_few_operations_beside_the_model(small, preset_):
-    """Two gathers and a sum; averages are noised and joined on besides. Nothing waits, nothing is converted."""
+    """Two gathers and a sum; averages are noised and joined on besides. Nothing waits, nothing is converted. Beside a
+    dense call whose attention has a mask as well, for which some of the host's own code copies keys and values."""
     model, edit = patcher(small.build()), case(small, 48, 48)
-    (dense, _), *_ = calls(model, edit, steps=1)
-    reports, inputs = [], 1 + (small.build.__name__ == "vace")  # pictures that a call holds
+    (dense, _), *_ = calls(masked(model), edit, steps=1)
+    reports, more_pictures = [], 12 * (small.build.__name__ == "vace")  # its own input on the picture's grid
     counted = calls(patch_model(model, Patch(preset_, on_report=reports.append)), edit)[1:]
     if reports[0].reason:
         assert "averaged" in reports[0].reason and preset_ is CELLS
@@ -93,7 +109,9 @@ def test_few_operations_beside_the_model(small, preset_):
     for compressed, _ in counted:
         extra = more(compressed, dense)
         assert extra["gather.default"] >= 2 and "scatter.src" not in extra  # it did run as a strip
-        assert sum(extra.values()) <= (4 if preset_ is BALANCED else 11) * inputs, extra  # newer hosts noise with more
+        assert sum(extra.values()) <= (4 if preset_ is BALANCED else 11) + more_pictures, (
+            extra
+        )  # newer hosts noise with more
         assert not [name for name in extra if name.startswith((*WAITING, *CONVERTING))], extra
 
 
