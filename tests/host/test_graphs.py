@@ -18,9 +18,12 @@ from .conftest import BALANCED, FLUX, SIZE
 from .graph_machine import Machine, eager, on_cpu, sampled, store_of  # noqa: F401
 from .models import SMALL, flux
 
-EAGER = {  # small models whose code a graph cannot repeat, and why
+EAGER = {  # small models whose calls are not captured, and why
     "radiance": "the model keeps tensors from one call to the next",
-    "predict2": "no",
+    "z_image_pixel": "the model keeps tensors from one call to the next",
+    "predict2": "the model's weights are not where they were",
+    "anima": "the model has modules of another node (_NoAdapter)",  # in the place of its text adapter, in tests
+    "ernie": "this model's attention takes its mask in another way",
 }
 CELLS = replace(BALANCED, tokens=replace(BALANCED.tokens, native=False))
 
@@ -35,8 +38,11 @@ def test_every_family(small, preset_, monkeypatch):
     patched = patch_model(model, patch)
     assert torch.equal(edit.sample(patched, steps=6, cfg=3.5), want)
     assert torch.equal(edit.sample(patched, steps=6, cfg=3.5), want)
-    if small.build.__name__ in EAGER or reports[-1].reason:
-        assert EAGER.get(small.build.__name__, "") in reports[-1].line(), reports[-1].line()
+    if reports[-1].reason:
+        assert "averaged tokens need" in reports[-1].reason and preset_ is CELLS
+        return
+    if (why := EAGER.get(small.build.__name__)) is not None:
+        assert f"no CUDA graphs, since {why}" in reports[-1].line(), reports[-1].line()
         return
     store = store_of(model)  # as many shapes as the host found memory to batch conditionings in
     assert store.count == Machine.captures == len(store._trials) and store.replays >= 11, reports[-1].line()
