@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..hilo_core.bias import add_bias
-from .reasons import FOREIGN_FAILURES, DenseRun
+from .call import OVERRIDE
+from .reasons import FOREIGN_FAILURES, DenseRun, out_of_memory
 
 Override = Callable[..., Tensor]
-OVERRIDE = "optimized_attention_override"  # where the host looks for one
 KEEPS, KERNEL, OTHER = "keeps the mask", "only a kernel without masks", "changes attention and drops the mask"
 _SAME = 0.1  # relative difference of two attention kernels; int8 and fp8 ones stay below, a change of meaning does not
 
@@ -71,11 +71,15 @@ def mask_kept_by(previous: Override, attention: Attention, length: int, options:
     function, heads = _plain(attention.function), attention.heads
     try:
         open_ = previous(function, q, k, v, heads, **keywords).float()
-    except FOREIGN_FAILURES:
+    except FOREIGN_FAILURES as error:
+        if out_of_memory(error):
+            raise
         return KEEPS
     try:
         masked = previous(plain, q, k, v, heads, mask, **keywords).float()
-    except FOREIGN_FAILURES:
+    except FOREIGN_FAILURES as error:
+        if out_of_memory(error):
+            raise
         masked = open_  # takes no mask at all
     if _differ(masked, open_):
         return KEEPS

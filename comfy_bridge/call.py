@@ -10,6 +10,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+# this pack's keys in transformer_options: the run, what it protects, the stopwatch of a run that is dense throughout
+KEY, OUTSIDE, WATCH = OURS = ("hilo_token", "hilo_token_outside", "hilo_token_watch")
+OVERRIDE = "optimized_attention_override"  # the host's name for an attention override in transformer_options
+CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", OVERRIDE)  # what nodes put into a model call
+
 
 class Call(NamedTuple):
     """The arguments of the host's `apply_model`."""
@@ -48,10 +53,10 @@ def on_grid(value: Any, x: Tensor) -> bool:
     return isinstance(value, Tensor) and value.ndim >= x.ndim and value.shape[-axes:] == x.shape[2:]
 
 
-def shape_of(value: Any) -> Any:
-    """A hashable stand-in for a conditioning value: shapes, not contents."""
+def shape_of(value: Any, of: Callable[[Tensor], Any] = lambda tensor: tuple(tensor.shape)) -> Any:
+    """A hashable stand-in for a conditioning value: shapes, not contents. of: what stands for a tensor."""
     if isinstance(value, Tensor):
-        return tuple(value.shape)
+        return of(value)
     if isinstance(value, (list, tuple)):
-        return tuple(shape_of(item) for item in value)
+        return tuple(shape_of(item, of) for item in value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__

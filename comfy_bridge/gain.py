@@ -110,7 +110,7 @@ def report_of(run: Run, model: Any, beside: tuple[str, ...]) -> RunReport:
         speedup=gain.instead_of / gain.seconds if gain.seconds > 0 else None,
         predicted=gain.predicted,
         model_speedup=run_speedup(taken, step),
-        note="; ".join(text for text in (plan.note, run.note, run.graphs.line(), run.reason) if text),
+        note="; ".join(text for text in (plan.note, *run.notes, run.graphs.line(), run.reason) if text),
         others=beside,
         agreement=None if run.spot_check is None else run.spot_check.agreement,
         shared_error=None if run.spot_check is None else run.spot_check.shared,

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .attention import OVERRIDE
-from .call import Call
+from .call import CARRIED, OURS, OVERRIDE, Call
 from .masked import MaskedAttention
 from .neighbours import changes_blocks, root
 from .positions import AnyPositions, Positions
@@ -24,8 +23,7 @@ from .weights import PLAIN, Known, modules_of, parts
 SWITCH = "HILO_GRAPHS"  # environment: 0 switches graphs off
 _KNOWN = {"comfy", "comfy_kitchen", "torch", "einops"}  # packages whose modules are known
 # of transformer_options: what differs between calls that share a graph, and what such calls do not have at all
-_UNREAD = ("uuids", "sample_sigmas", "cond_or_uncond", "hilo_token", "hilo_token_outside", "hilo_token_watch")
-_ABSENT = ("wrappers", "callbacks", "patches", "patches_replace", OVERRIDE)
+_UNREAD = ("uuids", "sample_sigmas", "cond_or_uncond", *OURS)
 
 
 class Eager(BaseException):
@@ -93,7 +91,7 @@ def refuse_call(executor: Any, call: Call) -> None:
 
 def read(options: dict[str, Any]) -> dict[str, Any]:
     """What of transformer_options the model itself may read in a graph."""
-    return {name: value for name, value in options.items() if name not in (*_UNREAD, *_ABSENT)}
+    return {name: value for name, value in options.items() if name not in (*_UNREAD, *CARRIED)}
 
 
 class Unread:

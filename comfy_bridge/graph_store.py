@@ -20,7 +20,7 @@ from torch import Tensor
 from .call import Call
 from .graph import CudaMachine, Execute, Graph, names, shape_key
 from .graph_rules import Eager, refuse_call, refuse_run, settings, wanted
-from .neighbours import out_of_memory
+from .reasons import out_of_memory
 from .weights import Unfixed, Weights
 
 MOST = 12  # graphs of one model
@@ -36,17 +36,15 @@ class Trial:
 
     def __init__(self, machine: Any) -> None:
         self.machine, self.calls = machine, 0
-        self.start, self.stop, self.launching, self.worth = None, None, 0.0, None
+        self.start, self.stop, self.launching = None, None, 0.0
 
     def run(self, execute: Execute, inputs: Any) -> Tensor:
-        """Make one call."""
-        self.calls += 1
-        if self.calls > 1:
-            return execute(inputs, False)
-        self.start, clock = self.machine.mark(), time.perf_counter()
+        """Make one call; one that fails does not count."""
+        start, clock = None if self.calls else self.machine.mark(), time.perf_counter()
         out = execute(inputs, False)
-        self.launching = time.perf_counter() - clock
-        self.stop = self.machine.mark()
+        if not self.calls:
+            self.start, self.launching, self.stop = start, time.perf_counter() - clock, self.machine.mark()
+        self.calls += 1
         return out
 
     def pays(self) -> bool:
@@ -82,9 +80,9 @@ class Graphs:
         try:
             return self._call(model, key, inputs, execute)
         finally:
-            if self._ending:
-                self._drop()
             self._lock.release()
+            if self._ending:
+                self.release()
 
     def _call(self, model: Any, key: Any, inputs: Any, execute: Execute) -> Tensor:
         self.note = ""
@@ -130,10 +128,12 @@ class Graphs:
             self._pool = self.machine.pool()
         try:
             graph = Graph(self.machine, execute, inputs, self._pool, weights, kind not in self._watched)
+        except comfy.model_management.InterruptProcessingException:
+            raise
         except (Eager, Exception) as error:
             if out_of_memory(error):
                 self._drop()
-            self.note = self._refused[key] = _words(error)
+            self._refuse(key, _words(error))
             return execute(inputs, False)
         self._watched.add(kind)
         self.bytes += max(0, self.machine.reserved() - before)
@@ -141,9 +141,13 @@ class Graphs:
         out = self._replay(model, key, inputs)
         if out is None or not fits(self):
             self._drop()
-            self._refused[key] = _MOVES if out is None else _SMALL
+            self._refuse(key, _MOVES if out is None else _SMALL)
             self.note = _MOVES if out is None else ""
         return execute(inputs, False) if out is None else out
+
+    def _refuse(self, key: Any, why: str) -> None:
+        self._forget_oldest(self._refused, _SHAPES)
+        self.note = self._refused[key] = why
 
     def _forget_oldest(self, table: dict[Any, Any], most: int) -> None:
         while len(table) >= most:

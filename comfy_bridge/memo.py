@@ -36,10 +36,6 @@ class Memo(Generic[T]):
             self._known = [*self._known, (kept, result)][-self.most :]
         return result
 
-    def forget(self) -> None:
-        """All of them."""
-        self._known = []
-
 
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):

@@ -27,7 +27,7 @@ def prepare_sampling(key: str) -> Callable[..., Any]:
 
     def prepare(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
         run = ((kwargs.get("model_options") or {}).get("transformer_options") or {}).get(key)
-        if run is not None and not any(run.dense_steps):
+        if run is not None and not run.may_be_dense:
             run.spared, noise_shape = True, strip_shape(noise_shape, run.grid, run.plan)
         return executor(model, noise_shape, conds, *args, **kwargs)
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .call import OVERRIDE
 from .masked import MaskedAttention
 from .positions import AnyPositions
 
@@ -71,7 +72,7 @@ def _name(function: Any) -> str:
 def foreign(options: dict[str, Any]) -> list[tuple[str, Any]]:
     """(name, function) of whatever of other nodes runs among the model's blocks, or in its attention."""
     found = [(f"a block replacement ({_name(f)})", f) for _, f in _replacements(options)]
-    if (override := options.get("optimized_attention_override")) is not None:
+    if (override := options.get(OVERRIDE)) is not None:
         found.append((f"an attention override ({_name(override)})", override))
     for kind, functions in options.get("patches", {}).items():
         found += [(f"a '{kind}' patch ({_name(f)})", f) for f in functions]
@@ -160,12 +161,6 @@ def changes_blocks(model: Any, options: dict[str, Any]) -> bool:
     return compiled or any(_replacements(options)) or any("torch.compile" in kind for kind in wrapped.values())
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is about memory: never an answer of foreign code."""
-    kinds = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
-    return isinstance(error, (MemoryError, kinds)) or "out of memory" in str(error).lower()
-
-
 def grid_patch(options: dict[str, Any]) -> str:
     """The first kind of patch, of those on a model call, that is not known to work on a strip; or ''.
 
@@ -213,7 +208,7 @@ def also_on(patcher: Any, model_options: dict[str, Any], mine: str) -> tuple[str
     }
     found |= {kind for kind, patches in options.get("patches", {}).items() if patches}
     found |= {f"{kind} replaced" for kind, blocks in options.get("patches_replace", {}).items() if blocks}
-    found |= {name for name in ("rope_options", "optimized_attention_override") if options.get(name)}
+    found |= {name for name in ("rope_options", OVERRIDE) if options.get(name)}
     found |= {name for name in ("context_handler",) if model_options.get(name)}
     found |= {name for name, value in model_options.items() if value and callable(value)}
     found |= {name for name, value in model_options.items() if isinstance(value, list) and value}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .attention import KEEPS, KERNEL, OTHER, OVERRIDE, host_takes_masks, mask_kept_by
+from .attention import KEEPS, KERNEL, OTHER, host_takes_masks, mask_kept_by
+from .call import OVERRIDE
 from .features import FEATURES
 from .layout import Layout
 from .reasons import DenseRun

@@ -20,7 +20,7 @@ from ..hilo_core.cost import ModelShape
 from ..hilo_core.errors import HiLoError
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.presets import Preset
-from .call import Call, flat
+from .call import KEY, OUTSIDE, WATCH, Call, flat
 from .families import class_path, find_family, hides_family
 from .family import Family
 from .features import FEATURES
@@ -28,19 +28,17 @@ from .gain import learn, report_of
 from .graph_store import detached, release_all
 from .masked import MaskedAttention
 from .memory import prepare_sampling
-from .neighbours import also_on, keeps_references, keeps_state, out_of_memory, uncompiled
+from .neighbours import also_on, keeps_references, keeps_state, uncompiled
 from .planning import PlanRequest, choose_plan, said, text_lengths, with_speedup
 from .positions import AnyPositions, stand_in
 from .probe import Form
-from .reasons import DenseRun
+from .reasons import DenseRun, out_of_memory
 from .run import Run
 from .run_report import RunReport, Stopwatch
 from .source import Outside, Source, check_frames, fill_mask, find_outside, find_source, mask_on_latent
 from .spot_check import SpotCheck
 from .uncompressed import why_dense
 
-KEY = "hilo_token"  # of this pack's wrappers, and of the run in a run's own transformer_options
-OUTSIDE, WATCH = "hilo_token_outside", "hilo_token_watch"
 NO_MASK = "the sampler got no mask. Put Set Latent Noise Mask before it, or wire a mask to HiLo Model Patch"
 _WRAPPERS = ("outer_sample", "prepare_sampling", "predict_noise", "apply_model")
 _log = logging.getLogger("hilo-token")

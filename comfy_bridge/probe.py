@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from .attention import Attention
-from .call import Call, on_grid
+from .call import CARRIED, OURS, OVERRIDE, Call, on_grid, shape_of
 from .features import FEATURES
 from .masked import overriding
-from .neighbours import out_of_memory, uncompiled
+from .neighbours import uncompiled
 from .positions import eagerly, recording, rows_of
-from .reasons import FOREIGN_FAILURES, DenseRun
+from .reasons import FOREIGN_FAILURES, DenseRun, out_of_memory
 
 ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
 TARGET, CONST, PAD = -1, -2, -3  # kinds of a part; 0, 1, ...: a reference by its number
@@ -33,7 +33,6 @@ ASKED_NOTHING = (
 )
 
 Part = tuple[int, int]  # (kind, length in the tiny picture)
-_CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", "optimized_attention_override")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Probe:
 
 def quiet(options: dict[str, Any]) -> dict[str, Any]:
     """transformer_options without what other nodes, and this one, do within a model call."""
-    kept = {key: value for key, value in options.items() if key not in _CARRIED and not key.startswith("hilo_token")}
+    kept = {key: value for key, value in options.items() if key not in (*CARRIED, *OURS)}
     return {**kept, "qwen_image21_cache": {"device": "off"}}  # nothing of a trial is kept for the steps that follow
 
 
@@ -77,11 +76,7 @@ def _kind(call: Call) -> Any:
     """What a layout depends on: shapes of all that is not on the picture's grid, and the number of references."""
 
     def kind(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return "grid" if on_grid(value, call.x) else tuple(value.shape[1:])
-        if isinstance(value, (list, tuple)):
-            return tuple(kind(item) for item in value)
-        return value if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
+        return shape_of(value, lambda tensor: "grid" if on_grid(tensor, call.x) else tuple(tensor.shape[1:]))
 
     inputs = {name: value for name, value in call.kwargs.items() if name != "ref_latents"}
     references = len(call.kwargs.get("ref_latents") or ())
@@ -106,7 +101,7 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
             first.append(Attention.of(function, q, (k, v, heads), kw))
         return _zeros(q, k, v, heads, kw)
 
-    options = {**tiny.options, "optimized_attention_override": look}
+    options = {**tiny.options, OVERRIDE: look}
     try:
         with recording() as asked, eagerly(), overriding(look):
             tiny._replace(options=options).execute(model._apply_model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 
 class DenseRun(BaseException):
     """This run, or this call, has to be dense; the text is the reason that the user sees.
@@ -10,5 +12,11 @@ class DenseRun(BaseException):
     """
 
 
-# what another node's code raises where it meets a part of the tokens; out of memory is told apart by `neighbours`
+# what another node's code raises where it meets a part of the tokens; out of memory is never an answer: `out_of_memory`
 FOREIGN_FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is about memory: never an answer of foreign code."""
+    kinds = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+    return isinstance(error, (MemoryError, kinds)) or "out of memory" in str(error).lower()

@@ -17,8 +17,8 @@ from torch import Tensor
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.schedule import step_of
-from .attention import OVERRIDE, biased_attention, checked_attention
-from .call import Call, shape_of
+from .attention import biased_attention, checked_attention
+from .call import OVERRIDE, Call, shape_of
 from .codec import Codec
 from .family import Family
 from .features import FEATURES
@@ -27,11 +27,11 @@ from .graph_store import GraphUse
 from .layout import Layout, make_layout
 from .masked import overriding
 from .memory import make_room
-from .neighbours import changes_blocks, foreign, out_of_memory, reset_easycache, uncompiled
+from .neighbours import changes_blocks, foreign, reset_easycache, uncompiled
 from .overrides import Overrides
 from .positions import eagerly, recording, replaying
 from .probe import Form, find_layout, quiet
-from .reasons import FOREIGN_FAILURES, DenseRun
+from .reasons import FOREIGN_FAILURES, DenseRun, out_of_memory
 from .refuse import refuse
 from .run_report import Stopwatch
 from .source import Source
@@ -77,8 +77,8 @@ class Run:
     seen: list[tuple[Tensor, bool]] = field(default_factory=list)  # (sigmas, ran dense) of each call
     reason: str = ""  # why a call had to be dense
     given_up: bool = False  # for the rest of the run
-    note: str = ""  # what else the user should know
-    layouts: dict[Any, list[Layout]] = field(default_factory=dict)  # one for each turn, by conds and shapes
+    notes: dict[str, None] = field(default_factory=dict)  # what else the user should know, in order
+    layouts: dict[Any, list[Layout] | str] = field(default_factory=dict)  # one for each turn, or why there is none
     last: Any = "none yet"  # the lengths of the sequences of the call before this one; None: dense
     codecs: dict[torch.device, Codec] = field(default_factory=dict)
     spared: bool = False  # the host keeps memory for strips only
@@ -88,9 +88,19 @@ class Run:
     def __post_init__(self) -> None:
         if self.stateful:
             self.dense_steps = [False] * len(self.dense_steps)
-            self.note = FEATURES["stateful"].text.format(self.stateful)
+            self.say(FEATURES["stateful"].text.format(self.stateful))
         self.overrides = Overrides(bool(self.family.attention))
         self.settled = None if any(self.dense_steps) else False  # whether all further calls are dense, once known
+
+    def say(self, text: str) -> None:
+        """Something that the report is to tell, once."""
+        if text:
+            self.notes[text] = None
+
+    @property
+    def may_be_dense(self) -> bool:
+        """Whether a dense call is planned."""
+        return any(self.dense_steps) or (self.spot_check is not None and not self.stateful)
 
     def __deepcopy__(self, memo: Any) -> Run:
         """Options are copied by some nodes within a run; it is still this run."""
@@ -107,7 +117,7 @@ class Run:
         layout = None if self._wants_dense(call.t) else self._layout_or_reason(model, call, turn)
         self._tell_caches(layout, call.options)
         mark = self.watch.start()
-        out = None if layout is None else self._strip_or_reason(layout, executor, model, call, turn)
+        out = None if layout is None else self._strip_or_reason(layout, executor, model, call)
         if layout is not None and out is None:
             mark = self.watch.start()
         strips: list[Tensor] = []
@@ -140,7 +150,7 @@ class Run:
         other = (turn + 1) % self.turn_count
         if other == turn:
             return []
-        out = self._strip_or_reason(self._layouts(model, call)[other], executor, model, call, other)
+        out = self._strip_or_reason(self._layouts(model, call)[other], executor, model, call)
         return [] if out is None else [out]
 
     def _check(self, call: Call, strips: list[Tensor], dense: Tensor) -> None:
@@ -149,7 +159,7 @@ class Run:
         if check is None:
             return
         if check.note(call.x, strips, dense, edited):
-            self.note = "; ".join(filter(None, [self.note, check.words()]))
+            self.say(check.words())
         else:
             self.reason, self.given_up = f"only {check.words()}, so the rest of this run is dense", True
 
@@ -196,11 +206,11 @@ class Run:
             return self.codecs[device]
 
     def _strip_or_reason(
-        self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call, turn: int
+        self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call
     ) -> Tensor | None:
         """The model call as a strip; None, with the reason noted, where only the call tells that it cannot be."""
         try:
-            return self._compressed(layout, executor, model, call, turn)
+            return self._compressed(layout, executor, model, call)
         except DenseRun as refusal:
             self.reason, self.given_up = str(refusal), True
         except FOREIGN_FAILURES as error:
@@ -211,8 +221,8 @@ class Run:
             self.given_up = True
         return None
 
-    def _compressed(self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call, turn: int) -> Tensor:
-        codec = self.codec(call.x.device)
+    def _compressed(self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call) -> Tensor:
+        codec, turn = self.codec(call.x.device), layout.turn
         strip = call._replace(
             x=codec.compress(call, model, turn),
             concat=codec.squeeze(call.concat, call.x, turn),
@@ -238,8 +248,8 @@ class Run:
             attend = options[OVERRIDE] = checked_attention(attend, layout.lengths, layout.least, seen)
         with replaying(inputs.positions) as left, overriding(attend):
             out = inputs.strip._replace(options=options).execute(executor)
-        ran = not left and not changes_blocks(model, options)
-        if inputs.bias and ran and sum(keys in inputs.bias for keys in seen) < layout.seeing:
+        short = inputs.bias and not left and sum(keys in inputs.bias for keys in seen) < layout.seeing
+        if short and not changes_blocks(model, options):
             raise DenseRun(FEATURES["foreign_attention"].text)
         return out
 
@@ -256,20 +266,27 @@ class Run:
         try:
             refuse(call, uncompiled(model.diffusion_model), self.family, self.grid, self.source.latent.shape[0])
             layout = self._layouts(model, call)[turn]
-            self.note = self.overrides.check(layout, call.options) or self.note
+            self.say(self.overrides.check(layout, call.options))
         except DenseRun as refusal:
             self.reason = str(refusal)
             return None
         return layout
 
     def _layouts(self, model: Any, call: Call) -> list[Layout]:
-        """Of all turns at once, so that no later step has to wait for it."""
+        """Of all turns at once, so that no later step has to wait for it. DenseRun where there is none, which is found
+        out once."""
         shapes = tuple((name, shape_of(value)) for name, value in sorted(call.kwargs.items()))
         key = (tuple(call.options.get("uuids") or ()), call.x.shape, shape_of(call.context), shapes)
         with self.lock:
             if key not in self.layouts:
-                self.layouts[key] = self._make_layouts(model, call)
-            return self.layouts[key]
+                try:
+                    self.layouts[key] = self._make_layouts(model, call)
+                except DenseRun as refusal:
+                    self.layouts[key] = str(refusal)
+            found = self.layouts[key]
+        if isinstance(found, str):
+            raise DenseRun(found)
+        return found
 
     def _make_layouts(self, model: Any, call: Call) -> list[Layout]:
         probe = find_layout(model, self.form, call)
@@ -277,7 +294,7 @@ class Run:
             call._replace(control=None, options=quiet(call.options)).execute(model._apply_model)
         codec, latents = self.codec(call.x.device), call.kwargs.get("ref_latents") or ()
         source = None if self.whole_references else codec.find_source(latents, call.x)
-        if source is not None and latents[source].shape[-2:] != call.x.shape[-2:] and SCALED not in self.note:
-            self.note = f"{self.note}; {SCALED}" if self.note else SCALED
+        if source is not None and latents[source].shape[-2:] != call.x.shape[-2:]:
+            self.say(SCALED)
         pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
         return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]

@@ -28,14 +28,10 @@ def kind_map(plan: TokenPlan) -> tuple[Tensor, list[str]]:
     """(rows, columns) long, an index into the returned names for each token of the dense grid."""
     names = list(COLOURS)
     kinds = torch.full((plan.total,), names.index("dropped"))
-    for cells in plan.cells:
-        rows, columns = plan.rows, plan.columns
-        across = -(-columns // cells.factor)
-        number = torch.arange(plan.total)
-        cell = (number // columns) // cells.factor * across + (number % columns) // cells.factor
-        inside = torch.zeros(-(-rows // cells.factor) * across, dtype=torch.bool)
-        inside[cells.index] = True
-        kinds[inside[cell]] = names.index(f"low {cells.factor}x{cells.factor}")
+    if plan.cells:
+        sizes = [torch.full_like(c.index, names.index(f"low {c.factor}x{c.factor}")) for c in plan.cells]
+        averaged = plan.owner >= len(plan.kept)
+        kinds[averaged] = torch.cat(sizes)[plan.owner[averaged] - len(plan.kept)]
     for kind, name in ((EDIT, "edit"), (HIGH, "high"), (NATIVE, "low native")):
         kinds[plan.kept[plan.kind == kind]] = names.index(name)
     return kinds.reshape(plan.rows, plan.columns), names

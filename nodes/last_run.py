@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from comfy.patcher_extension import WrappersMP
 
-from ..comfy_bridge.patch import KEY
+from ..comfy_bridge.call import KEY
 from ..comfy_bridge.run_report import RunReport
 
 

@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..comfy_bridge.patch import KEY
+from ..comfy_bridge.call import KEY
 from ..comfy_bridge.run_report import RunReport, in_words
 from ..hilo_core.render import COLOURS
 from .common import CATEGORY, schema

@@ -11,5 +11,5 @@
 `resample`        any part of a picture at another size
 `fit`             a canvas of another size for a picture, and the way back for an edit
 
-Knows nothing of tokens; shares `errors` with the method.
+Knows nothing of tokens; shares `errors`, and what an edit is (`mask.is_edited`), with the method.
 """

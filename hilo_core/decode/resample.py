@@ -13,6 +13,11 @@ LOBES = 3  # of the sinc on each side
 BLOCK = 256  # rows or columns of the result that one product computes
 
 
+def windowed_sinc(at: Tensor) -> Tensor:
+    """Lanczos' kernel of `LOBES` lobes, at distances in pixels; not normalised."""
+    return torch.where(at.abs() < LOBES, torch.sinc(at) * torch.sinc(at / LOBES), torch.zeros_like(at))
+
+
 def reach(length: int, size: int) -> int:
     """Pixels on either side that a pixel of the result depends on; length: of the axis, size: of the result's."""
     return 0 if length == size else int(LOBES * max(length / size, 1.0)) + 1
@@ -27,7 +32,7 @@ def _taps(length: int, size: int, start: int, stop: int) -> tuple[int, int, Tens
     first = max(int(centre[0].item() - LOBES * wide), 0)
     last = min(int(centre[-1].item() + LOBES * wide) + 2, length)
     at = (torch.arange(first, last, dtype=torch.float64) - centre[:, None]) / wide
-    weights = torch.where(at.abs() < LOBES, torch.sinc(at) * torch.sinc(at / LOBES), torch.zeros_like(at))
+    weights = windowed_sinc(at)
     return first, last, weights / weights.sum(1, keepdim=True)
 
 

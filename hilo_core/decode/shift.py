@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .resample import LOBES, windowed_sinc
+
 MOST = 8  # pixels along each axis
 LEAST = 0.1  # pixels; less is none
 GAIN, LARGE_GAIN = 0.1, 0.5  # share of the squared difference that must go; where it is a whole pixel or more
@@ -24,7 +26,6 @@ RADIUS = 12  # of a place, in pixels
 FEWEST = 32  # pixels to measure on, of each half
 SEARCHED = 2048  # pixels for the whole number
 LUMA = (0.2126, 0.7152, 0.0722)
-LOBES = 3  # of the filter that undoes a shift
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _moved(x: Tensor, axis: int, by: float) -> Tensor:
     first = floor(by)
     taps = torch.arange(1 - LOBES, LOBES + 1)
     at = taps.double() - (by - first)
-    weights = torch.where(at.abs() < LOBES, torch.sinc(at) * torch.sinc(at / LOBES), torch.zeros_like(at))
+    weights = windowed_sinc(at)
     places, length = torch.arange(x.shape[axis], device=x.device), x.shape[axis]
     moved = torch.zeros_like(x)
     for tap, weight in zip(taps.tolist(), (weights / weights.sum()).tolist(), strict=True):

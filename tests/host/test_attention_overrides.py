@@ -8,8 +8,10 @@ import pytest
 import torch
 from comfy.ldm.modules import attention
 from comfy.patcher_extension import WrappersMP
+from hilo_token.comfy_bridge import run
 from hilo_token.comfy_bridge.features import FEATURES
 from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.comfy_bridge.reasons import DenseRun
 
 from .cases import case
 from .conftest import BALANCED, FLUX, SIZE
@@ -102,3 +104,45 @@ def test_attention_backends(model, holds, monkeypatch, name):
     _, out = holds(model, edit)
     monkeypatch.setattr(math, "optimized_attention", attention.attention_pytorch)
     assert (out - edit.sample(patch_model(model, Patch(BALANCED)), steps=2)).abs().max() < 1e-3
+
+
+def test_out_of_memory_on_trial_is_no_answer(model):
+    """An override is tried on noise; a card that is full says nothing of what it does with a mask."""
+
+    def full(function, q, k, v, heads, mask=None, *args, **kw):
+        if mask is not None:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return function(q, k, v, heads, mask, *args, **kw)
+
+    clone = model.clone()
+    clone.model_options["transformer_options"]["optimized_attention_override"] = full
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        case(FLUX, *SIZE).sample(patch_model(clone, Patch(BALANCED)), steps=2)
+
+
+def test_each_note_of_a_run_is_told(model, run_log):
+    """What keeps features, and a kernel without masks: one does not take the other's place."""
+    plain = attention.attention_pytorch.__wrapped__
+
+    def no_masks(function, q, k, v, heads, mask=None, *args, **kw):
+        return plain(q, k, v, heads, None, **kw)
+
+    clone = model.clone()
+    clone.model_options["transformer_options"]["optimized_attention_override"] = no_masks
+    clone.set_model_unet_function_wrapper(lambda apply_model, a: apply_model(a["input"], a["timestep"], **a["c"]))
+    case(FLUX, *SIZE).sample(patch_model(clone, Patch(BALANCED)), steps=3)
+    line = run_log()[-1]
+    assert line.count(FEATURES["override_kernel"].text) == 1 and line.count("may keep features between steps") == 1
+
+
+def test_a_layout_that_there_is_not_is_looked_for_once(model, monkeypatch, run_log):
+    """Not in each call of each step."""
+    asked = []
+
+    def none(*args):
+        asked.append(args)
+        raise DenseRun("no")
+
+    monkeypatch.setattr(run, "find_layout", none)
+    case(FLUX, *SIZE).sample(patch_model(model, Patch(BALANCED)), steps=4)
+    assert "dense run: no" in run_log()[-1] and len(asked) == 1

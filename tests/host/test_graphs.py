@@ -212,3 +212,49 @@ def test_interrupt_at_a_step(at, model, monkeypatch):
         edit.sample(failing, steps=6)
     assert len(calls) == at + 1
     assert torch.equal(edit.sample(patched, steps=6), eager(monkeypatch, model, edit, Patch(BALANCED), steps=6))
+
+
+def test_cancel_within_the_capture(model, monkeypatch):
+    """A user's Cancel ends the run; it is no reason against a graph."""
+    import comfy.model_management as management
+
+    edit, patched = case(FLUX, *SIZE), patch_model(model, Patch(BALANCED))
+    monkeypatch.setattr(Machine, "fails", management.InterruptProcessingException())
+    with pytest.raises(management.InterruptProcessingException):
+        edit.sample(patched, steps=6)
+    assert Machine.captures == 1
+    monkeypatch.setattr(Machine, "fails", None)
+    out, line = sampled(lambda patch: patch_model(model, patch), edit, steps=6)
+    assert torch.equal(out, eager(monkeypatch, model, edit, Patch(BALANCED), steps=6)) and "replayed" in line
+
+
+def calls_of(graphs, *outcomes):
+    """What calls of one shape give whose model gives, or raises, these."""
+    left = list(outcomes)
+
+    def execute(inputs, captured):
+        outcome = left.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome() if callable(outcome) else outcome
+
+    return [graphs(None, "a shape", None, execute) for _ in outcomes]
+
+
+def test_a_first_call_that_fails_does_not_count(monkeypatch):
+    """Out of memory, or Cancel, in the very first call: the next one is a first call again."""
+    graphs = graph_store.Graphs(Machine(torch.device("cpu")))
+    with pytest.raises(MemoryError):
+        calls_of(graphs, MemoryError())
+    assert calls_of(graphs, 1) == [1] and graphs._trials["a shape"].calls == 1
+
+
+def test_memory_asked_for_during_a_call_is_given_back_as_at_any_other_time():
+    """Shapes that had too little memory are tried again, whenever it was asked for."""
+    graphs = graph_store.Graphs(Machine(torch.device("cpu")))
+    graphs._refuse("another shape", "too little memory")
+    calls_of(graphs, graphs.release)
+    assert not graphs._refused
+    for number in range(1000):
+        graphs._refuse(number, "no")
+    assert len(graphs._refused) <= 64, "a table with a bound"

@@ -10,7 +10,8 @@ import psutil
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from hilo_token.comfy_bridge.patch import KEY, Patch, patch_model
+from hilo_token.comfy_bridge.call import KEY
+from hilo_token.comfy_bridge.patch import Patch, patch_model
 from hilo_token.comfy_bridge.positions import idle
 from hilo_token.hilo_core.schedule import Schedule
 

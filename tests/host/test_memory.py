@@ -43,7 +43,7 @@ def test_room_for_a_strip(small, asked):
     assert strip[0] == pytest.approx(share * dense[0]) and strip[1] == pytest.approx(share * dense[1])
 
 
-@pytest.mark.parametrize("kind", ["dense step", "refused", "off"])
+@pytest.mark.parametrize("kind", ["dense step", "spot check", "refused", "off"])
 def test_room_for_dense_steps(kind, asked):
     """Where the whole picture will be seen, the host keeps what it always keeps."""
     model, edit = patcher(flux()), case(FLUX, 64, 64)
@@ -51,7 +51,7 @@ def test_room_for_dense_steps(kind, asked):
     edit.sample(model, steps=1)
     if kind == "refused":
         edit.mask = edit.mask.zero_()
-    edit.sample(patch_model(model, Patch(chosen)), steps=2)
+    edit.sample(patch_model(model, Patch(chosen, spot_check=kind == "spot check")), steps=2)
     assert asked[0] == asked[1]
 
 

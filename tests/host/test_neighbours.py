@@ -19,7 +19,8 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_easycache
-from hilo_token.comfy_bridge.patch import KEY, Patch, patch_model
+from hilo_token.comfy_bridge.call import KEY
+from hilo_token.comfy_bridge.patch import Patch, patch_model
 from hilo_token.demo import model as demo_model
 from hilo_token.hilo_core.errors import HiLoError
 from hilo_token.hilo_core.presets import preset
