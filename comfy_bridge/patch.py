@@ -140,12 +140,12 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
             if patch.request is not None or patch.mask is not None or not patch.preset.off:
                 check_frames(latent)
                 source, mask = _source(guider, noise, latent, denoise_mask)
-                edit, masked = patch.request.edit if patch.request else None, mask is not None
-                drawn = None if masked else mask_on_latent(patch.mask, latent.shape)
-                if edit is None and patch.mask is None and not masked and isinstance(family, Family):
+                edit, given = patch.request.edit if patch.request else None, mask
+                drawn = mask_on_latent(patch.mask, latent.shape) if given is None else None
+                if edit is None and patch.mask is None and given is None and isinstance(family, Family):
                     network = network_of(guider.model_patcher)
                     mask, edit = fill_mask(guider.model_patcher, guider.conds, noise, family.patch_size(network))
-                outside = find_outside(source, edit, drawn, masked)
+                outside = find_outside(source, edit, drawn, given)
                 if not patch.preset.off:
                     run = _make_run(guider, patch, family, source, drawn if mask is None else mask, noise, sigmas)
         except DenseRun as refusal:

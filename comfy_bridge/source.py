@@ -135,16 +135,24 @@ def mask_on_latent(mask: Tensor | None, shape: torch.Size) -> Tensor | None:
     return F.adaptive_max_pool2d(painted.float(), (height, width))
 
 
-def find_outside(source: Source | None, edit: Tensor | None, drawn: Tensor | None, masked: bool) -> Outside | None:
+def find_outside(
+    source: Source | None, edit: Tensor | None, drawn: Tensor | None, mask: Tensor | None
+) -> Outside | None:
     """What a plan or a mask protects where no denoise mask does; None where nothing is to be protected, or cannot be.
 
     edit: (rows, columns) bool, tokens that may change, of a plan; None without one. drawn: (1, 1, H, W), the mask that
-    the patch was given, of the latent's size.
+    the patch was given, of the latent's size. mask: the denoise mask, (B, C, H, W); it does not protect what it has in
+    nearly black, as some hosts load the alpha of a WebP.
     """
-    if source is None or masked or (edit is None and drawn is None):
+    if source is None or (edit is None and drawn is None):
         return None
     height, width = source.latent.shape[-2:]
     editable = torch.zeros(height, width, dtype=torch.bool) if drawn is None else drawn[0, 0].cpu() > 0
+    if mask is not None:
+        painted = is_edited(mask)
+        if not bool(((mask > 0) & ~painted).any()):
+            return None
+        editable |= painted.reshape(-1, height, width).any(0).cpu()
     if edit is not None:
         grids = (TokenGrid(height, width, patch) for patch in range(1, 5))
         grid = next((g for g in grids if edit.shape == (g.height, g.width)), None)

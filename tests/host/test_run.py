@@ -159,6 +159,17 @@ def request_for(height, width, settings=BALANCED.tokens, box=(64, 160, 96, 224))
     return PlanRequest(settings, tokens, found, make_plan(tokens, found, settings))
 
 
+@pytest.mark.parametrize("chosen", [BALANCED, preset("off")], ids=["balanced", "off"])
+def test_a_plan_protects_what_a_mask_has_in_nearly_black(model, chosen):
+    """As some hosts load the alpha of a WebP: 1/255 where nothing is painted."""
+    edit = case(FLUX, 32, 40, edit=(8, 20, 12, 28))
+    edit.mask = edit.mask.clamp_min(1 / 255)
+    out = edit.sample(patch_model(model, Patch(chosen, request_for(32, 40))))
+    outside = ~request_for(32, 40).edit.repeat_interleave(2, 0).repeat_interleave(2, 1).expand_as(out)
+    assert torch.equal(out[outside], edit.latent[outside]) and not torch.equal(out, edit.latent)
+    assert not torch.equal(edit.sample(model)[outside], edit.latent[outside]), "the host itself changes it"
+
+
 def test_empty_latent_without_its_source_is_dense(model, run_log):
     edit = case(FLUX, 32, 40)
     edit.latent, edit.mask = torch.zeros_like(edit.latent), None
