@@ -32,6 +32,8 @@ ASKED_NOTHING = (
     "another node's embedder is in its place, or this ComfyUI version is not supported"
 )
 
+_MIXED = "image tokens cannot be told from others in this model's attention"
+
 Part = tuple[int, int]  # (kind, length in the tiny picture)
 
 
@@ -86,19 +88,14 @@ def _kind(call: Call) -> Any:
 
 def _probe(model: Any, form: Form, call: Call) -> Probe:
     sizes = [(ROWS, COLUMNS), *((3, 4 + i) for i in range(len(call.kwargs.get("ref_latents") or ())))]
-    attentions: list[tuple[Part, ...]] = []
-    first: list[Attention] = []
+    seen: list[Tensor] = []  # of each attention, where keys differ between the pictures
+    asked_for: list[Attention] = []
     tiny = _tiny_call(call, form.patch, sizes)
     batch = tiny.x.shape[0]
 
     def look(function: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kw: Any) -> Tensor:
-        rows = (k.movedim(2, 1) if kw.get("skip_reshape") else k).flatten(2)
-        parts = _parts(rows, sizes, form.pads) if rows.shape[0] == batch else _text_alone(rows, batch)
-        if parts is None:
-            raise DenseRun("image tokens cannot be told from others in this model's attention")
-        attentions.append(parts)
-        if not first and _sees_target(parts):
-            first.append(Attention.of(function, q, (k, v, heads), kw))
+        seen.append(_changes(k.movedim(2, 1) if kw.get("skip_reshape") else k, batch))
+        asked_for.append(Attention.of(function, q, (k, v, heads), kw))
         return _zeros(q, k, v, heads, kw)
 
     options = {**tiny.options, OVERRIDE: look}
@@ -109,12 +106,14 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
         if out_of_memory(error):
             raise
         raise DenseRun(f"the model fails on a tiny picture ({type(error).__name__}: {str(error)[:80]})") from error
+    attentions = _attentions(seen, sizes, form.pads)
     asks = tuple(_rows(p, attentions) if form.table else _grids(p, sizes, form.pads) for p in asked)
     if not any(_sees_target(parts) for parts in asks):
         raise DenseRun(ASKED_NOTHING)
-    if not first:
+    first = next((a for a, parts in zip(asked_for, attentions, strict=True) if _sees_target(parts)), None)
+    if first is None:
         raise DenseRun(FEATURES["foreign_attention"].text)
-    return Probe(asks, frozenset(attentions), first[0], sum(map(_sees_target, attentions)))
+    return Probe(asks, frozenset(attentions), first, sum(map(_sees_target, attentions)))
 
 
 def _sees_target(parts: tuple[Part, ...]) -> bool:
@@ -171,10 +170,40 @@ def _tiny_call(call: Call, patch: int, sizes: Sequence[tuple[int, int]]) -> Call
     return Call(x, widen(call.t), widen(call.concat), widen(call.context), None, options, kwargs)
 
 
-def _parts(keys: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...] | None:
-    """Parts of one attention's keys (batch, L, D); None where tokens have mixed or are out of order."""
-    change = (keys[1:] - keys[:1]).float().abs().amax(-1)  # (batch - 1, L)
-    hit = (change > 0.01 * change.amax(-1, keepdim=True).clamp_min(1e-6)).cpu()
+def _changes(keys: Tensor, batch: int) -> Tensor:
+    """How far each key (batch, L, ...) is from the first picture's: (batch - 1, L). Of an attention that takes each
+    item apart, over the layers of a text encoder for example, with keys (batch * n, L, ...): (batch - 1, n, L). Does
+    not wait for the GPU."""
+    if keys.shape[0] % batch:
+        raise DenseRun(_MIXED)
+    items = keys.flatten(2) if keys.shape[0] == batch else keys.unflatten(0, (batch, -1)).flatten(3)
+    return (items[1:] - items[:1]).abs().amax(-1).float()
+
+
+def _attentions(
+    seen: list[Tensor], sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]
+) -> list[tuple[Part, ...]]:
+    """Parts of the keys of each attention, from its changes. DenseRun where tokens have mixed or are out of order."""
+    if not seen:
+        return []
+    found = torch.cat([changes.flatten() for changes in seen]).cpu().split([changes.numel() for changes in seen])
+    known: dict[Any, tuple[Part, ...] | None] = {}
+    parts: list[tuple[Part, ...]] = []
+    for there, flat in zip(seen, found, strict=True):
+        changes = flat.reshape(there.shape)
+        hit = changes > 0.01 * changes.amax(-1, keepdim=True).clamp_min(1e-6)
+        key = there.shape, hit.numpy().tobytes()
+        if key not in known:
+            known[key] = _parts(hit, sizes, pads) if hit.ndim == 2 else _text_alone(changes)
+        if (mine := known[key]) is None:
+            raise DenseRun(_MIXED)
+        parts.append(mine)
+    return parts
+
+
+def _parts(hit: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...] | None:
+    """Parts of one attention's keys, of which (batch - 1, L) differ from the first picture's; None where tokens have
+    mixed or are out of order."""
     found: list[tuple[int, int, int]] = []  # (start, kind, length)
     for kind, row in ((TARGET, 0), *((i, 3 + i) for i in range(len(sizes) - 1))):
         at = hit[row].nonzero()[:, 0].tolist()
@@ -188,16 +217,12 @@ def _parts(keys: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int],
         at = hit[row].nonzero()[:, 0].tolist()
         if at != ([starts[TARGET] + place] if TARGET in starts else []):
             return None
-    return _filled(sorted(found), keys.shape[1], pads)
+    return _filled(sorted(found), hit.shape[1], pads)
 
 
-def _text_alone(keys: Tensor, batch: int) -> tuple[Part, ...] | None:
-    """Parts of an attention that takes each item apart, over the layers of a text encoder for example, of keys
-    (batch * n, L, D); None where a picture is in it."""
-    if keys.shape[0] % batch:
-        return None
-    items = keys.reshape(batch, -1).float()
-    return None if bool((items[1:] - items[:1]).abs().max() > 1e-6) else ((CONST, keys.shape[1]),)
+def _text_alone(changes: Tensor) -> tuple[Part, ...] | None:
+    """Parts of an attention that takes each item apart, of changes (batch - 1, n, L); None where a picture is in it."""
+    return None if bool(changes.max() > 1e-6) else ((CONST, changes.shape[2]),)
 
 
 def _filled(found: list[tuple[int, int, int]], length: int, pads: Callable[[int], int]) -> tuple[Part, ...] | None:
