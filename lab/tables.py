@@ -101,21 +101,73 @@ def bench() -> str:
     return markdown(["mask", "whole run, dense time / compressed time"], rows) + source
 
 
+STATES = ("cold", "new mask", "same mask", "without graphs")
+
+
+def _kinds(rows: list[dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
+    """Rows of whole runs by state, one dictionary for each model, canvas, batch, number of steps, preset and mask."""
+    found = dict[Any, dict[str, dict[str, Any]]]()
+    for r in rows:
+        if r["state"] in STATES:
+            kind = tuple(r[name] for name in ("model", "side", "batch", "steps", "dynamic", "preset", "ratio"))
+            found.setdefault(kind, {})[r["state"]] = r
+    return list(found.values())
+
+
+def _run_cells(mine: dict[str, dict[str, Any]]) -> list[str]:
+    """Mask, tokens, time of dense, gain in each state, dense steps that take as long as a run with a new mask."""
+    first, new = next(iter(mine.values())), mine["new mask"]
+    cells = [f"{first['ratio']} %", f"{statistics.median(first['tokens']):.0f} of {first['total']}"]
+    cells += [f"{first['dense_s']:.2f} s", *(f"{mine[s]['speedup']:.2f}x" if s in mine else "" for s in STATES)]
+    return [*cells, f"{new['steps'] / new['speedup']:.1f} of {new['steps']}"]
+
+
+RUN_HEADS = ["mask", "tokens", "dense", *STATES, "dense steps in that time"]
+
+
+def _measured(rows: list[dict[str, Any]]) -> str:
+    """The line under a table of runs."""
+    first, commits = rows[0], ", ".join(dict.fromkeys(r["commit"] for r in rows))
+    where = f"{first['device']}, ComfyUI {first['host']}, {first['weights']}"
+    return f"\n{where}; commit {commits}; `python -m lab.speed.runs`.\n"
+
+
 def runs() -> str:
     """Whole runs of FLUX.1 Fill as an artist has them: cold, with a new mask, with the same again, without graphs."""
-    facts, states = result("bench_runs")["rows"], ("cold", "new mask", "same mask", "without graphs")
-    rows, found = [], dict[Any, dict[str, Any]]()
-    for r in facts:
-        kind = r["side"], r["batch"], r["steps"], r["preset"], r["ratio"], r["dynamic"]
-        found.setdefault(kind, {})[r["state"]] = r
-    for (side, batch, steps, preset_name, ratio, dynamic), mine in found.items():
-        first = next(iter(mine.values()))
-        name = f"`{preset_name}`, {side} px" + (f", batch {batch}" if batch > 1 else "") + (", dynamic VRAM" * dynamic)
-        row = [name, str(steps), f"{ratio} %", f"{statistics.median(first['tokens']):.0f}", f"{first['dense_s']:.2f} s"]
-        rows.append(row + [f"{mine[s]['speedup']:.2f}x" if s in mine else "" for s in states])
-    heads = ["preset", "steps", "mask", "tokens", "dense", *states]
-    where = f"\n{facts[0]['model']}, {facts[0]['weights']}, {facts[0]['device']}, ComfyUI {facts[0]['host']}; "
-    return markdown(heads, rows) + where + f"`{result('bench_runs')['commands'][0]}`; commit {facts[0]['commit']}.\n"
+    facts = [r for r in result("bench_runs")["rows"] if r["model"] == "FLUX.1 Fill"]
+    rows = []
+    for mine in _kinds(facts):
+        r = next(iter(mine.values()))
+        name = f"`{r['preset']}`, {r['side']} px" + (f", batch {r['batch']}" if r["batch"] > 1 else "")
+        name += (f", {r['steps']} steps" if r["steps"] != 8 else "") + ", dynamic VRAM" * r["dynamic"]
+        rows.append([name, *_run_cells(mine)])
+    return markdown(["preset", *RUN_HEADS], rows) + _measured(facts)
+
+
+def models() -> str:
+    """The same of other models."""
+    facts = [r for r in result("bench_runs")["rows"] if r["model"] != "FLUX.1 Fill"]
+    rows = []
+    for mine in _kinds(facts):
+        r = next(iter(mine.values()))
+        rows.append([r["model"], f"{r['side']} px", *_run_cells(mine)])
+    return markdown(["model", "canvas", *RUN_HEADS], rows) + _measured(facts)
+
+
+def beside() -> str:
+    """Dense runs of FLUX.1 Fill with other speed-ups."""
+    facts = [r for r in result("bench_runs")["rows"] if r["preset"] == "dense"]
+    rows = [[f"dense, {r['state']}", f"{r['side']} px", f"{statistics.median(r['seconds']):.2f} s",
+             f"{r['speedup']:.2f}x"] for r in facts]  # fmt: skip
+    return markdown(["run", "canvas", "time", "faster than dense"], rows) + _measured(facts)
+
+
+def cold() -> str:
+    """Where the first run after loading spends its time."""
+    facts = result("cold")
+    names = [name for name in facts["rows"][0] if name not in ("ratio", "tokens")]
+    rows = [[f"{r['ratio']} %", f"{r['tokens']}", *(f"{1000 * r[n]:.0f} ms" for n in names)] for r in facts["rows"]]
+    return markdown(["mask", "tokens", *names], rows) + source(facts)
 
 
 def graphs() -> str:
@@ -127,25 +179,6 @@ def graphs() -> str:
         made = sum("replayed" in row["graphs"] for row in facts["rows"])
         rows.append([f"`{facts['command']}`", str(len(facts["rows"])), str(same), str(made)])
     return markdown(["command", "checks", "the same, bit for bit", "of them with graphs"], rows)
-
-
-def gpu() -> str:
-    """Speed-ups of full-size models on a GPU."""
-    from lab.speed.real_models import REAL
-
-    facts, rows = result("bench_gpu"), []
-    names = list(REAL)
-    for r in facts["rows"]:
-        if r["preset"] == "balanced" and r["steps"] == 8 and not r["stack"]:  # `fast` has changed since
-            tokens = " to ".join(str(n) for n in sorted({min(r["tokens"]), max(r["tokens"])}))
-            model = r["model"] + (" (fp8)" if r["weights"] == "fp8" else "")
-            rows.append([model, f"{r['side']} px", f"{r['ratio']} %", f"`{r['preset']}`", f"{r['speedup']:.2f}x",
-                         f"{tokens} of {r['total']}", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s",
-                         f"{r['hilo_gib']:.1f} of {r['dense_gib']:.1f} GiB"])  # fmt: skip
-    rows.sort(key=lambda row: (names.index(row[0].removesuffix(" (fp8)")), row[0], int(row[1][:4])))
-    head = ["model", "canvas", "mask", "preset", "whole run", "tokens", "dense", "compressed", "peak memory"]
-    commits = ", ".join(dict.fromkeys(r["commit"] for r in facts["rows"]))
-    return markdown(head, rows) + f"\n{facts['device']}; commits {commits}; `python -m lab.speed.gpu`; 8 steps.\n"
 
 
 def profile() -> str:
@@ -205,17 +238,17 @@ HEADLINE = (
 
 def headline() -> str:
     """What an edit of 6.38 % of a picture costs: five rows."""
-    facts, rows = result("bench_gpu"), []
+    facts, rows, used = result("bench_runs")["rows"], [], []
     for model, side in HEADLINE:
-        wanted = {"model": model, "side": side, "ratio": 6.38, "preset": "balanced", "weights": "bf16", "steps": 8}
-        found = [r for r in facts["rows"] if wanted.items() <= r.items() and not r["stack"]]
-        rows += [[model, f"{side} px", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s", f"**{r['speedup']:.1f}x**"]
-                 for r in found[:1]]  # fmt: skip
+        wanted = {"model": model, "side": side, "ratio": 6.38, "preset": "balanced", "weights": "bf16", "steps": 8,
+                  "batch": 1, "state": "new mask", "dynamic": False}  # fmt: skip
+        found = [r for r in facts if wanted.items() <= r.items()]
+        used += found[:1]
+        rows += [[model, f"{side} px", f"{r['dense_s']:.2f} s", f"{statistics.median(r['seconds']):.2f} s",
+                  f"**{r['speedup']:.1f}x**"] for r in found[:1]]  # fmt: skip
     head = ["model", "picture", "dense", "HiLo-Token", "faster"]
-    device = facts["device"].split(",")[0]
-    commits = ", ".join(dict.fromkeys(r["commit"] for r in facts["rows"]))
-    how = f"{device}, preset `balanced` as it was at {commits}, before CUDA graphs"
-    return f"{markdown(head, rows)}\n8 steps, 6.38 % of the picture masked; {how}.\n"
+    what = "8 steps, preset `balanced`, 6.38 % of the picture masked, a new mask on a warm model; "
+    return f"{markdown(head, rows)}\n{what}{used[0]['device'].split(',')[0]}, commit {used[0]['commit']}.\n"
 
 
 def checkpoints() -> str:
@@ -239,6 +272,6 @@ def workflows() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline, "checkpoints": checkpoints, "workflows": workflows, "presets": presets, "families": families,
     "uncompressed": uncompressed,
-    "bench": bench, "planning": planning, "gpu": gpu, "profile": profile, "quality": quality,
-    "compatibility": compatibility, "runs": runs, "graphs": graphs,
+    "bench": bench, "planning": planning, "runs": runs, "models": models, "beside": beside, "cold": cold,
+    "profile": profile, "quality": quality, "compatibility": compatibility, "graphs": graphs,
 }  # fmt: skip
