@@ -15,9 +15,10 @@ from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import torch
+from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
-from .call import Call
+from .call import KEY, Call
 from .graph import CudaMachine, Execute, Graph, names, shape_key
 from .graph_rules import Eager, refuse_call, refuse_run, settings, wanted
 from .reasons import out_of_memory
@@ -221,6 +222,15 @@ def detached(patcher: Any, unpatch_all: bool = True) -> None:
     """The host's callback: it unloads the model, or, without `unpatch_all`, another clone takes this one's place."""
     if unpatch_all:
         release(patcher.model)
+
+
+def end_with_the_model(patcher: Any) -> None:
+    """Give graphs back when the host unloads the model: through this patcher or, once it is gone, through the one that
+    it was made of."""
+    while patcher is not None:
+        if not patcher.get_callbacks(CallbacksMP.ON_DETACH, KEY):
+            patcher.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, detached)
+        patcher = patcher.parent
 
 
 def release_all() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import comfy.sampler_helpers
 import torch
-from comfy.patcher_extension import CallbacksMP, WrappersMP
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..hilo_core.cost import ModelShape
@@ -25,7 +25,7 @@ from .families import class_path, find_family, hides_family
 from .family import Family
 from .features import FEATURES
 from .gain import learn, report_of
-from .graph_store import detached, release_all
+from .graph_store import end_with_the_model, release_all
 from .masked import MaskedAttention
 from .memory import prepare_sampling
 from .neighbours import also_on, keeps_references, keeps_state, uncompiled
@@ -80,7 +80,7 @@ def patch_model(model: Any, patch: Patch) -> Any:
             name = f"diffusion_model.{attention}.forward"
             patched.add_object_patch(name, MaskedAttention(patched.get_model_object(name)))
         patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, prepare_sampling(KEY))
-        patched.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, detached)
+        end_with_the_model(patched)
     patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(patch, family))
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict_noise)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
@@ -98,7 +98,6 @@ def _unpatched(model: Any) -> Any:
         _log.warning("HiLo-Token: the model was patched before; the last patch counts.")
     for kind in _WRAPPERS:
         patched.remove_wrappers_with_key(kind, KEY)
-    patched.remove_callbacks_with_key(CallbacksMP.ON_DETACH, KEY)
     for name, value in list(patched.object_patches.items()):
         if isinstance(value, AnyPositions | MaskedAttention):
             del patched.object_patches[name]

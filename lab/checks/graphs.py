@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.checks.added import lora, residuals
 from lab.speed import dynamic_vram
 from tools import host
 
@@ -88,38 +89,22 @@ class Checks:
         for _ in range(runs):
             out, line = self.run(model, edit, **sampling)
             equal &= torch.equal(out, want) and bool(torch.isfinite(out).all())
-            lines.append(line.split("run; ")[-1] if "compressed steps" in line else line)
-        self.rows.append({"check": what, "equal": equal, "graphs": lines[-1]})
-        _log.info("%s %-46s %s", "same  " if equal else "DIFFER", what, lines[-1])
+            lines.append(of_graphs(line))
+        self.note(what, equal, lines[-1])
         return equal
 
-
-def residuals(blocks: int, count: int, width: int) -> Any:
-    """A ControlNet that gives random residuals for each token."""
-    import comfy.controlnet
-
-    class Residuals(comfy.controlnet.ControlBase):  # type: ignore[misc]  # the host has no types
-        def get_control(self, x_noisy: Tensor, t: Any, cond: Any, batched_number: int, *_: Any) -> dict[str, Any]:
-            made = torch.randn(1, count, width, generator=torch.Generator().manual_seed(7)).to(x_noisy)
-            made = made.expand(x_noisy.shape[0], -1, -1) * t.flatten()[0].to(x_noisy)  # other ones in each step
-            return {"input": [made] * blocks, "output": [made] * blocks}
-
-        def copy(self) -> Any:
-            return self
-
-        def get_models(self) -> list[Any]:
-            return []
-
-    return Residuals()
+    def note(self, what: str, equal: bool, graphs: str = "", **more: int) -> None:
+        """One check's row."""
+        self.rows.append({"check": what, "equal": equal, "graphs": graphs, **more})
+        _log.info("%s %-46s %s %s", "same  " if equal else "DIFFER", what, graphs, more or "")
 
 
-def lora(model: Any, strength: float) -> Any:
-    """A clone with a difference on three weights."""
-    clone, generator = model.clone(), torch.Generator().manual_seed(3)
-    names = [n for n, p in model.model.named_parameters() if p.ndim == 2 and n.startswith("diffusion_model.")][:3]
-    shapes = {name: dict(model.model.named_parameters())[name].shape for name in names}
-    clone.add_patches({n: ("diff", (0.05 * torch.randn(s, generator=generator),)) for n, s in shapes.items()}, strength)
-    return clone
+Part = Callable[[Checks], None]
+
+
+def of_graphs(line: str) -> str:
+    """What a report says of graphs, or all where it says nothing."""
+    return "; ".join(part for part in line.split("; ") if "CUDA graphs" in part) or line
 
 
 def families(checks: Checks) -> None:
@@ -196,7 +181,7 @@ def changes(checks: Checks) -> None:
     with without_graphs():
         want = edit.sample(patched, steps=STEPS)
     equal = all(torch.equal(edit.sample(m, steps=STEPS), want) for m in (patched, patched.clone(), patched))
-    checks.rows.append({"check": "clones in turn", "equal": equal, "graphs": ""})
+    checks.note("clones in turn", equal)
     for _ in range(2):
         management.unload_all_models()
         checks.same("after the model was unloaded", first, edit)
@@ -209,6 +194,23 @@ def changes(checks: Checks) -> None:
         del filled
         torch.cuda.empty_cache()
         checks.same(f"after a run with {left} MiB left ({short})", first, case(small, 64, 80))
+
+
+def given_back(checks: Checks) -> None:
+    """Graphs of a model that is unloaded after the clone that ran is gone."""
+    import comfy.model_management as management
+    from hilo_token.comfy_bridge.graph_store import graphs_of
+
+    from tests.host.cases import case
+
+    model = checks.model("flux")
+    _, line = checks.run(model, case(checks.small["flux"], 32, 40), steps=STEPS)
+    graphs = graphs_of(model.model, model.load_device)
+    made = graphs.count
+    checks.patched.clear()
+    gc.collect()
+    management.unload_all_models()
+    checks.note("given back after the clone that ran is gone", made > 0 and not graphs.count, of_graphs(line))
 
 
 def fill_memory(left: int) -> list[Tensor]:
@@ -250,11 +252,9 @@ def random_shapes(checks: Checks, runs: int) -> None:
         most = max(most, torch.cuda.memory_reserved())
     after = left()
     kept = [b - a for a, b in zip(before, after, strict=True)]
-    row = {"check": f"{runs} runs of random shapes", "equal": kept[0] <= 1 << 20 and kept[1] <= 32 << 20, "graphs": "",
-           "allocated_before": before[0], "allocated_after": after[0], "reserved_before": before[1],
-           "reserved_after": after[1], "reserved_most": most}  # fmt: skip
-    checks.rows.append(row)
-    _log.info("%s", row)
+    checks.note(f"{runs} runs of random shapes", kept[0] <= 1 << 20 and kept[1] <= 32 << 20,
+                allocated_before=before[0], allocated_after=after[0], reserved_before=before[1],
+                reserved_after=after[1], reserved_most=most)  # fmt: skip
 
 
 def main() -> int:
@@ -273,7 +273,7 @@ def main() -> int:
     _log.setLevel(logging.INFO)
     torch.set_grad_enabled(False)
     checks = Checks(options.dynamic)
-    parts: list[Callable[[Checks], None]] = [families, interrupts, lambda c: random_shapes(c, options.runs), changes]
+    parts: list[Part] = [families, interrupts, given_back, lambda c: random_shapes(c, options.runs), changes]
     command = " ".join(["python -m lab.checks.graphs", *sys.argv[1:]])
     facts = {"command": command, "device": host.describe(), "commit": host.commit(), "host": host.version()}
     for part in parts:

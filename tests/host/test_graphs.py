@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from hilo_token.comfy_bridge import graph_store
+from hilo_token.comfy_bridge.call import KEY
 from hilo_token.comfy_bridge.patch import Patch, patch_model
 
 from .cases import case, patcher
@@ -82,6 +83,20 @@ def test_unloaded_and_loaded_again(monkeypatch):
     patched.detach()
     assert not any(c.live for c in captured) and not store_of(model).bytes and not store_of(model).count
     assert torch.equal(edit.sample(patched), want) and store_of(model).count == 1
+
+
+def test_unloaded_when_the_clone_that_ran_is_gone():
+    """The host then unloads the model through the patcher that the clone was made of, or the one before."""
+    model, edit = patcher(flux()), case(FLUX, *SIZE)
+    middle = model.clone()
+    for owner in (middle, model):
+        edit.sample(patch_model(middle, Patch(BALANCED)))
+        captured = [g.captured for g in store_of(model)._kept.values()]
+        owner.detach(unpatch_all=False)
+        assert captured and all(c.live for c in captured)
+        owner.detach()
+        assert not any(c.live for c in captured) and not store_of(model).count
+    assert len(model.get_callbacks(CallbacksMP.ON_DETACH, KEY)) == 1
 
 
 def moved(model):
