@@ -9,7 +9,7 @@ import torch
 from hilo_token.hilo_core.plan import EDIT, NATIVE, TokenSettings, make_plan
 from hilo_token.hilo_core.presets import PRESETS
 
-from lab.judges import choose, rivals, rule, summary
+from lab.judges import choose, rivals, rule, schemes, summary
 
 GOOD: dict[str, Any] = {
     "judge": "J2", "side": 512, "steps": 8, "kind": "all", "psnr_change": 0.0, "psnr_change_half": 0.1,
@@ -114,3 +114,24 @@ def test_random_tokens_make_a_plan_of_the_packs_order_with_all_mass() -> None:
     assert plan.mass.tolist() == pytest.approx([1.0] * 6 + [5.8] * 10)
     assert plan.owner[plan.kept].tolist() == list(range(16))
     assert not torch.equal(plan.kept, rivals.random_plan(alone, 10, turn=2).kept)
+
+
+def test_a_run_inside_takes_the_plan_that_it_is_given() -> None:
+    """A yardstick whose plan the product does not take would measure the product itself."""
+    from hilo_token.comfy_bridge import planning
+    from hilo_token.comfy_bridge.source import Source
+    from hilo_token.hilo_core.grid import TokenGrid
+
+    latent, mask = torch.rand(1, 4, 16, 16), torch.zeros(1, 1, 16, 16)
+    mask[..., 4:8, 6:12] = 1
+    settings = TokenSettings(dilation=0.0, amount=0.0, max_high=0.0, levels=(), multiple=1)
+
+    def chosen() -> torch.Tensor:
+        source, grid = Source(latent, latent, False), TokenGrid(16, 16, 2)
+        return planning.choose_plan(source, mask, grid, settings, None, lambda count: False, 0.9).kept
+
+    own = chosen()
+    other = make_plan(torch.ones(8, 8, dtype=torch.bool).tril(), torch.rand(8, 8), settings)
+    with schemes.inside(other):
+        assert torch.equal(chosen(), other.kept)
+    assert torch.equal(chosen(), own)

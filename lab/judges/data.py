@@ -228,7 +228,7 @@ def write_sets(own: list[Path], wallpapers: Path, into: Path) -> None:
 def main() -> None:
     """Prepare the pictures, and draw the canvases if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True, help="where pictures are kept")
+    parser.add_argument("--cache", type=Path, help="where pictures are kept; none: no other than --wallpapers")
     parser.add_argument("--canvases", type=Path, help="folder for the training canvases, about 7 GB")
     parser.add_argument("--sets", type=Path, help="write the held-out pictures, in two sets, here")
     parser.add_argument("--wallpapers", type=Path, help="photos of lab.data.pictures, for --sets")
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    found = prepare(options.cache)
+    found = prepare(options.cache) if options.cache else []
     if options.sets and options.wallpapers:
         write_sets(found, options.wallpapers, options.sets)
     if options.canvases:

@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from lab.judges import rivals, schemes, settings
 from lab.judges.codec import folder
 from lab.judges.schemes import Job, Scheme
 from lab.judges.settings import BALANCED, FAST, LEAN, QUALITY
-from lab.judges.summary import SETS, read, store
-from lab.judges.tasks import Task, again, early_few, mask_of, shipped, tasks
+from lab.judges.summary import SETS, read, store, store_shipped
+from lab.judges.tasks import EARLY, Task, again, early_few, equal_time, mask_of, shipped, tasks
+from lab.quality import evaluate as quality
 from tools import host
 
 SCENES = {"choice": range(7000, 7008), "final": range(7100, 7108)}
@@ -100,12 +101,12 @@ GROUPS: dict[str, Callable[[int], dict[str, Scheme]]] = {
 class Bench:
     """The judges and pictures of one process."""
 
-    def __init__(self, chosen: str, sides: tuple[int, ...] = (512, 1024), only: tuple[str, ...] = ()) -> None:
+    def __init__(self, chosen: str, judges: Iterable[str], sides: tuple[int, ...], only: tuple[str, ...] = ()) -> None:
         from lab.judges.models import Loaded
 
         self.only = only
         self.device = host.device()
-        self.judges = {name: Loaded(name, self.device) for name in ("J1", "J2", "J3")}
+        self.judges = {name: Loaded(name, self.device) for name in judges}
         self.pictures = {side: pictures(chosen, side) for side in sides}
         self.made: dict[tuple[str, int], dict[str, Scheme]] = {}
 
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--until", type=float, default=float("inf"), help="stop at this time.time()")
     parser.add_argument("--quick", action="store_true", help="a trial of every kind of task at 256 px")
     parser.add_argument("--shipped", action="store_true", help="the presets as they ship, as artists use them")
+    parser.add_argument("--equal", action="store_true", help="the presets as they ship, beside what takes as long")
     parser.add_argument("--more", type=int, nargs=2, metavar=("FROM", "TO"), help="only plain runs of these pictures")
     parser.add_argument("--like", type=Path, nargs="*", help="only the plain runs of these records")
     parser.add_argument("--schemes", nargs="*", default=[], help="only these")
@@ -165,7 +167,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.sum:
         command = options.command or shlex.join(["python", "-m", "lab.judges.evaluate", *sys.argv[1:]])
-        store(options.sum, {"command": command, "device": options.device, "commit": host.commit()})
+        facts = {"command": command, "device": options.device, "commit": host.commit()}
+        if options.shipped:
+            store_shipped(options.sum, facts | {"presets": quality.settings()})
+        else:
+            store(options.sum, facts)
         return
     host.prepare()
     logging.getLogger().setLevel(logging.ERROR)
@@ -173,12 +179,15 @@ def main() -> None:
     torch.set_num_threads(1 if torch.cuda.is_available() else 2)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
-    bench = Bench(options.set, (256,) if options.quick else (512, 1024), tuple(options.schemes))
+    sides = (256,) if options.quick else (512, 1024)
+    bench = Bench(options.set, options.judges, sides, tuple(options.schemes))
     part, parts = (int(v) for v in options.part.split("/"))
     counts = {side: len(found) for side, found in bench.pictures.items()} | ({} if not options.quick else {512: 2})
     todo = list(tasks(tuple(options.judges), counts, options.set, options.quick))
     if options.shipped:
-        todo = list(shipped(range(counts[512]), tuple(options.judges)))
+        todo = list(shipped(range(min(counts[512], EARLY)), tuple(options.judges)))
+    if options.equal:
+        todo = list(equal_time(range(counts[512]), tuple(options.judges)))
     if options.more:
         todo = list(early_few(range(*options.more), tuple(options.judges)))
     if options.like:

@@ -163,3 +163,10 @@ class Loaded:
         else:
             values |= {"concat_latent_image": masked, "concat_mask": mask[None, None]}
         return [[text, values]]
+
+    def negative(self, masked: Tensor, mask: Tensor) -> list[Any]:
+        """What guidance leads away from: no prompt. A judge that knows none: a grey picture, all masked."""
+        if self.judge is None:
+            nothing = self.codec.encode(torch.full((1, *mask.shape, 3), 0.5, device=self.patcher.load_device))
+            return self.conditioning(nothing.cpu(), torch.ones_like(mask), None)
+        return self.conditioning(masked, mask, None)

@@ -66,7 +66,7 @@ def sample(job: Job, model: Any, steps: int | None = None, seed_shift: int = 0, 
     judge, clean = job.judge, job.clean.cpu()
     prompted = job.prompted or job.cfg != 1.0
     positive = judge.conditioning(job.masked.cpu(), job.mask.cpu(), job.clean if prompted else None)
-    negative = judge.conditioning(job.masked.cpu(), job.mask.cpu(), None)
+    negative = judge.negative(job.masked.cpu(), job.mask.cpu())
     noise = comfy.sample.prepare_noise(clean, job.seed + seed_shift)
     mask = job.mask[None, None].cpu()
     if job.differential:
@@ -124,7 +124,7 @@ def inside(plan: TokenPlan, stages: tuple[tuple[float, int], ...] = ()) -> Itera
     import hilo_token.comfy_bridge.planning as planning
     import hilo_token.comfy_bridge.run as running
 
-    made, turned = planning.make_plan, running.Run._next_turn
+    made, turned = planning._make_plan, running.Run._next_turn
 
     def turn(run: Any, options: dict[str, Any]) -> int:
         sigma, count, at = float(options["sigmas"].max()), max(run.evaluation, 0), 0
@@ -143,13 +143,13 @@ def inside(plan: TokenPlan, stages: tuple[tuple[float, int], ...] = ()) -> Itera
             raise RuntimeError(f"a strip of {plan.count} tokens is as long as the text")
         return plan
 
-    planning.make_plan = given  # type: ignore[assignment]
+    planning._make_plan = given  # type: ignore[assignment]
     if stages:
         running.Run._next_turn = turn  # type: ignore[method-assign]
     try:
         yield
     finally:
-        planning.make_plan, running.Run._next_turn = made, turned  # type: ignore[method-assign]
+        planning._make_plan, running.Run._next_turn = made, turned  # type: ignore[method-assign]
 
 
 def staged(*parts: tuple[Setting, float]) -> Scheme:

@@ -28,11 +28,17 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def _pools(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """The cells that a run counts in: its own; its judge's run over all bins; and all judges and runs together."""
-    judge, _, kind, _, sampler, cfg, prompted, group, scheme = key
+    """The cells that a run counts in: its own; its judge's run over all bins; and all judges and runs together. Of runs
+    that cover more than bins: by sampler and steps, by kind of mask, and all together."""
+    judge, side, kind, steps, sampler, cfg, prompted, group, scheme = key
+    if group == "shipped":
+        if kind in map(str, RATIOS):
+            kind = "all"
+        by_sampler = (judge, side, kind, steps, sampler, cfg, prompted, group, scheme)
+        by_kind = (judge, side, kind, 0, "all", cfg, prompted, group, scheme)
+        return [by_sampler, by_kind, (judge, 0, "all", 0, "all", 0.0, False, group, scheme)]
     if group != "main" or kind not in map(str, RATIOS):
         return [key]
-    side, steps = key[1], key[3]
     run = (judge, side, "all", steps, sampler, cfg, prompted, group, scheme)
     return [key, run, ("all", 0, "all", 0, sampler, cfg, prompted, group, scheme)]
 
@@ -98,6 +104,13 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
         with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
             found += [json.loads(line) for line in lines]
     return found
+
+
+def store_shipped(files: list[Path], facts: dict[str, Any]) -> None:
+    """`lab/results/shipped.json`: the presets as they ship, and plans by stage. facts: with the presets' settings."""
+    path = host.ROOT / "lab" / "results" / "shipped.json"
+    text = json.dumps(facts | compact(summed(read(files))), separators=(",", ":")).replace("],[", "],\n[")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def store(files: list[Path], facts: dict[str, Any]) -> None:

@@ -15,7 +15,9 @@ from lab.judges.summary import RATIOS
 
 KINDS = ("strokes", "tiny", "outpaint", "soft", "soft, differential", "regions")
 SAMPLERS = ("dpmpp_2m", "res_multistep", "uni_pc", "euler_ancestral", "dpmpp_sde", "heun", "lms", "ipndm")
+ASKED = ("euler", "dpmpp_2m", "res_multistep", "uni_pc", "euler_ancestral", "dpmpp_2m_sde", "heun", "lms", "ipndm")
 EARLY = 16  # pictures on which everything is tried, before the rest of them and second masks
+STAGED = 8  # pictures for plans by stage at several numbers of steps
 LONG = (4, 20, 30)  # numbers of steps beside 8
 
 
@@ -129,19 +131,31 @@ def _habits(p: int, bins: list[str], judges: tuple[str, ...]) -> Iterator[Task]:
         yield from (Task(judge, 512, p, k, 0, group="presets") for k in KINDS)
 
 
-def shipped(numbers: Iterable[int], judges: tuple[str, ...]) -> Iterator[Task]:
-    """The presets as they ship: beside what takes as long; with samplers, guidance and masks as artists use them."""
+def equal_time(numbers: Iterable[int], judges: tuple[str, ...]) -> Iterator[Task]:
+    """The presets as they ship beside what takes as long."""
     for p in numbers:
-        bins = [str(r) for r in RATIOS]
         for judge in judges:
-            for k in bins:
+            for k in map(str, RATIOS):
                 yield from (Task(judge, 512, p, k, 0, steps=s, group="equal time") for s in (8, *LONG))
-                yield from (Task(judge, 512, p, k, 0, sampler=s, group="shipped") for s in SAMPLERS)
-                yield from (Task(judge, 512, p, k, 0, steps=20, sampler=s, group="shipped") for s in ("lms", "ipndm"))
-                if judge != "J1":
-                    yield Task(judge, 512, p, k, 0, cfg=3.5, group="shipped")
-                    yield Task(judge, 512, p, k, 0, prompted=True, group="shipped")
-            yield from (Task(judge, 512, p, k, 0, group="shipped") for k in KINDS)
+
+
+def shipped(numbers: Iterable[int], judges: tuple[str, ...]) -> Iterator[Task]:
+    """The presets as they ship, as artists use them: a set that covers each sampler with each number of steps and bin,
+    guidance and kinds of masks with each of these, over the pictures in turn. Then plans by stage."""
+    steps, bins = (4, 8, 20, 30), [str(r) for r in RATIOS]
+    for p in numbers:
+        for judge in judges:
+            for i, s in enumerate(ASKED):
+                for j, n in enumerate(steps):
+                    yield Task(judge, 512, p, bins[(p + i + j) % 3], 0, n, s, group="shipped")
+                yield Task(judge, 512, p, bins[(p + i) % 3], 0, steps[(p + i) % 4], s, 3.5, True, "shipped")
+            for i, k in enumerate(KINDS):
+                yield Task(judge, 512, p, k, 0, group="shipped")
+                yield Task(judge, 512, p, k, 0, steps[(p + 2 * i) % 4], ASKED[1 + (p + i) % 8], group="shipped")
+                if judge != "J3":  # it never saw grids of 64x64 tokens
+                    yield Task(judge, 1024, p, k, 0, group="shipped")
+            if p < STAGED:
+                yield from (Task(judge, 512, p, k, 0, n, group="stages") for k in bins for n in steps[:3])
 
 
 def early_few(numbers: Iterable[int], judges: tuple[str, ...]) -> Iterator[Task]:
