@@ -18,7 +18,7 @@ import torch
 from hilo_token.hilo_core.cost import ModelShape
 from hilo_token.hilo_core.frequency import detail
 from hilo_token.hilo_core.mask import mask_to_tokens
-from hilo_token.hilo_core.plan import make_plan
+from hilo_token.hilo_core.plan import TokenSettings, make_plan
 
 from lab.judges import rule, settings
 from tools import host
@@ -49,11 +49,16 @@ def load() -> dict[str, Any]:
     return found
 
 
-def cells(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
-    """The cells that the rule looks at: plain runs of euler, with bins pooled."""
+def plain(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
+    """The cells of plain runs with euler."""
     from lab.judges.summary import expand
 
-    return [c for c in expand(stored[chosen]) if c["group"] == "main" and c["kind"] == "all"]
+    return [c for c in expand(stored[chosen]) if c["group"] == "main"]
+
+
+def cells(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
+    """Those that the rule looks at: with bins pooled."""
+    return [c for c in plain(stored, chosen) if c["kind"] == "all"]
 
 
 def by_scheme(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -90,11 +95,11 @@ def _grounds() -> list[tuple[int, torch.Tensor, torch.Tensor]]:
 
 
 @cache
-def shares(setting: settings.Setting) -> tuple[float, ...]:
+def shares(tokens: TokenSettings) -> tuple[float, ...]:
     """Mean share of 4,096 tokens in each bin."""
     sums, counts = [0.0] * len(RATIOS), [0] * len(RATIOS)
     for at, edit, score in _grounds():
-        plan = make_plan(edit, score, setting.preset.tokens)
+        plan = make_plan(edit, score, tokens)
         sums[at] += plan.count / plan.total
         counts[at] += 1
     return tuple(s / n for s, n in zip(sums, counts, strict=True))
@@ -104,7 +109,7 @@ def speeds(setting: settings.Setting) -> tuple[float, ...]:
     """Predicted speed of a run of 8 steps, FLUX.1's shape, 4,096 tokens, in each bin."""
     dense, total = setting.preset.schedule.dense(8), SIDE * SIDE
     found = []
-    for share in shares(setting):
+    for share in shares(setting.preset.tokens):
         step = 1 / SHAPE.speedup(round(share * total), total)
         found.append(8 / sum(1.0 if d else step for d in dense))
     return tuple(found)
@@ -120,7 +125,7 @@ def ranked(stored: dict[str, Any], preset: str, chosen: str = "choice") -> list[
         mine = rows.get(name, [])
         if {(row["judge"], row["side"], row["steps"]) for row in mine} != wanted or setting.turns != 4:
             continue
-        found.append(Choice(setting, rule.judge(mine, preset), shares(setting), speeds(setting)))
+        found.append(Choice(setting, rule.judge(mine, preset), shares(setting.preset.tokens), speeds(setting)))
     goal = rule.AGREEMENT[preset]
 
     def order(c: Choice) -> tuple[Any, ...]:

@@ -81,8 +81,13 @@ def failures(cell: dict[str, Any], preset: str) -> list[str]:
 def judge(cells: list[dict[str, Any]], preset: str) -> Verdict:
     """The verdict on one setting, from its cells with bins pooled."""
     found = tuple(text for cell in cells for text in failures(cell, preset))
+    return Verdict(found, min(agreements(cells).values(), default=0.0))
+
+
+def agreements(cells: list[dict[str, Any]]) -> dict[str, float]:
+    """PSNR to dense of each judge, dB, mean of its bins and runs, with what REFERENCE allows."""
     runs: dict[str, list[float]] = {}
     for cell in cells:
         if cell["judge"] != "all":
             runs.setdefault(cell["judge"], []).append(cell["psnr_dense"] + REFERENCE.get(cell["judge"], 0.0))
-    return Verdict(found, min((sum(v) / len(v) for v in runs.values()), default=0.0))
+    return {name: sum(v) / len(v) for name, v in runs.items()}

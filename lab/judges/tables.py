@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from hilo_token.hilo_core.presets import PRESETS
-
-from lab.judges import choose, rule, settings
+from lab.judges import choose, settings
+from lab.judges.aims import aims, binding, shipped, table
+from lab.judges.habits import habits
 from lab.judges.settings import BALANCED, FAST, LEAN, QUALITY, THICK, Setting
 from lab.judges.summary import expand
 from lab.judges.tasks import KINDS
@@ -19,24 +19,12 @@ from tools import host
 
 JUDGES = ("J1", "J2", "J3")
 WIDE = Setting("2-4-8 wide", 2, 0.03)  # measured with every sampler and against rivals of equal time
-AIMS = {  # shares of 4,096 tokens, predicted speed of kernels
-    "balanced": ((18, 29, 49), (3.6, 2.7, 1.8)), "fast": ((13, 23, 43), (4.2, 3.1, 1.95)),
-    "quality": ((26, 38, 58), None),
-}  # fmt: skip
 Row = dict[str, Any]
 
 
 @cache
 def _rows(chosen: str) -> list[Row]:
     return expand(choose.load()[chosen])
-
-
-def shipped(name: str) -> Setting:
-    """The setting that a preset is."""
-    preset = PRESETS[name]
-    every = (*settings.settings(), *settings.few())
-    return next(s for s in every if s.turns == 4 and (s.preset.tokens, s.preset.schedule, s.preset.mass_bias)
-                == (preset.tokens, preset.schedule, preset.mass_bias))  # fmt: skip
 
 
 def _named() -> dict[str, str]:
@@ -51,12 +39,6 @@ def _named() -> dict[str, str]:
     rivals = {"random tokens with mass": "random with mass, tokens of balanced",
               "crop, as many tokens": "crop, tokens of balanced"}  # fmt: skip
     return ours | before | whole | papers | rivals | {n: n for n in ("dense, 4 steps", "dense, another seed")}
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Markdown."""
-    lines = [list(head), *(list(row) for row in rows)]
-    return "".join("| " + " | ".join(line) + " |\n" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
 
 
 def _mean(rows: list[Row], field: str) -> float:
@@ -80,28 +62,6 @@ def judges() -> str:
     lines += [[t["judge"], f"{t['parameters'] / 1e6:.1f} M", str(t["steps"]), str(t["canvases_seen"]), str(t["loss"]),
                t["device"]] for t in choose.load()["training"]]  # fmt: skip
     return table(["model", "parameters", "steps", "pictures seen", "held-out, or loss", "device"], lines)
-
-
-def aims() -> str:
-    """The presets, what they keep, and what was aimed at."""
-    lines = []
-    for name, (tokens, speed) in AIMS.items():
-        setting = shipped(name)
-        kept, fast = [100 * s for s in choose.shares(setting)], choose.speeds(setting)
-        met = all(k <= t + 0.5 for k, t in zip(kept, tokens, strict=True))
-        found = rule.judge([r for r in choose.cells(choose.load()) if r["scheme"] == setting.name], name)
-        aim = " / ".join(map(str, tokens))
-        wish = "-"
-        if speed:
-            wish = f"{' / '.join(map(str, speed))}: " + (
-                "met" if all(a >= b for a, b in zip(fast, speed, strict=True)) else "**missed**"
-            )
-        lines.append([f"`{name}`", setting.name, " / ".join(f"{k:.0f}" for k in kept),
-                      f"{aim}: {'met' if met else '**missed**'}", " / ".join(f"{s:.2f}x" for s in fast), wish,
-                      f"{found.agreement:.1f} of {rule.AGREEMENT[name]:.0f} dB"])  # fmt: skip
-    head = ["preset", "cells, margin, detail, bias", "% of 4,096 tokens", "aim", "predicted, kernels", "aim",
-            "worst judge to dense"]  # fmt: skip
-    return table(head, lines)
 
 
 def runs() -> str:
@@ -272,6 +232,6 @@ def lora() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "judges": judges, "aims": aims, "runs": runs, "wider": wider, "final": final, "equal": equal, "caches": caches,
-    "stages": stages, "samplers": samplers, "masks": masks, "lora": lora,
+    "judges": judges, "aims": aims, "binding": binding, "runs": runs, "wider": wider, "final": final, "equal": equal,
+    "caches": caches, "stages": stages, "samplers": samplers, "habits": habits, "masks": masks, "lora": lora,
 }  # fmt: skip

@@ -1,0 +1,86 @@
+"""What was aimed at for the presets, what they keep, and why not less: tables of `lab/REPORT.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hilo_token.hilo_core.presets import PRESETS
+
+from lab.judges import choose, rule, settings
+from lab.judges.settings import Setting
+
+AIMS = {  # shares of 4,096 tokens, predicted speed of kernels
+    "balanced": ((18, 29, 49), (3.6, 2.7, 1.8)), "fast": ((13, 23, 43), (4.2, 3.1, 1.95)),
+    "quality": ((26, 38, 58), None),
+}  # fmt: skip
+
+
+def shipped(name: str) -> Setting:
+    """The setting that a preset is."""
+    preset = PRESETS[name]
+    every = (*settings.settings(), *settings.few())
+    return next(s for s in every if s.turns == 4 and (s.preset.tokens, s.preset.schedule, s.preset.mass_bias)
+                == (preset.tokens, preset.schedule, preset.mass_bias))  # fmt: skip
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Markdown."""
+    lines = [list(head), *(list(row) for row in rows)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
+
+
+def aims() -> str:
+    """The presets, what they keep, and what was aimed at."""
+    lines = []
+    for name, (tokens, speed) in AIMS.items():
+        setting = shipped(name)
+        kept, fast = choose.shares(setting.preset.tokens), choose.speeds(setting)
+        found = rule.judge([r for r in choose.cells(choose.load()) if r["scheme"] == setting.name], name)
+        aim = " / ".join(map(str, tokens))
+        wish = "-"
+        if speed:
+            wish = f"{' / '.join(map(str, speed))}: " + (
+                "met" if all(a >= b for a, b in zip(fast, speed, strict=True)) else "**missed**"
+            )
+        met = "met" if within(name, kept) else "**missed**"
+        lines.append([f"`{name}`", setting.name, _whole(kept), f"{aim}: {met}",
+                      " / ".join(f"{s:.2f}x" for s in fast), wish,
+                      f"{found.agreement:.1f} of {rule.AGREEMENT[name]:.0f} dB"])  # fmt: skip
+    head = ["preset", "cells, margin, detail, bias", "% of 4,096 tokens", "aim", "predicted, kernels", "aim",
+            "worst judge to dense"]  # fmt: skip
+    return table(head, lines)
+
+
+def _whole(shares: Iterable[float]) -> str:
+    return " / ".join(f"{100 * s:.0f}" for s in shares)
+
+
+def within(name: str, shares: Iterable[float]) -> bool:
+    """Whether shares of the tokens are those aimed at, or fewer, in whole percent."""
+    return all(100 * s <= aim + 0.5 for s, aim in zip(shares, AIMS[name][0], strict=True))
+
+
+def binding() -> str:
+    """Of the settings with as few tokens as were aimed at, the one nearest to dense, and what of the rule it fails."""
+    lines, stored = [], choose.load()
+    rows = choose.by_scheme(choose.plain(stored))
+    for name, (tokens, _) in AIMS.items():
+        few = [c for c in choose.ranked(stored, name) if within(name, c.shares) and not c.setting.first]
+        best = max(few, key=lambda c: c.verdict.agreement)
+        cells = rows[best.setting.name]
+        near = rule.agreements([c for c in cells if c["kind"] == "all"])
+        worst = min(near, key=near.__getitem__)
+        low = min((c for c in cells if c["judge"] == worst and c["kind"] != "all"), key=lambda c: c["psnr_dense"])
+        alone = replace(shipped(name).preset.tokens, levels=(), amount=0.0, max_high=0.0, multiple=1)
+        fails = best.verdict.failures
+        lines.append([
+            f"`{name}`", f"{_whole(choose.shares(alone))} of {' / '.join(map(str, tokens))}",
+            f"{best.setting.name}: {_whole(best.shares)}",
+            f"{' / '.join(f'{near[j]:.1f}' for j in sorted(near))} of {rule.AGREEMENT[name]:.0f} dB",
+            f"{worst} {low['side']} px, {low['steps']} steps, {low['kind']} %: {low['psnr_dense']:.1f} dB",
+            f"{len(fails)}: {fails[0]}" if fails else "-",
+        ])  # fmt: skip
+    head = ["preset", "edit and its margin alone, of the aim", "within the aim, nearest to dense", "J1 / J2 / J3",
+            "lowest cell", "other limits missed"]  # fmt: skip
+    return table(head, lines)
