@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hilo_token.hilo_core.plan import EDIT, NATIVE, TokenSettings, make_plan
 from hilo_token.hilo_core.presets import PRESETS
 
-from lab.judges import choose, rivals, rule, schemes, summary
+from lab.judges import choose, rivals, rule, schemes, summary, tasks
 
 GOOD: dict[str, Any] = {
     "judge": "J2", "side": 512, "steps": 8, "kind": "all", "psnr_change": 0.0, "psnr_change_half": 0.1,
@@ -135,3 +136,31 @@ def test_a_run_inside_takes_the_plan_that_it_is_given() -> None:
     with schemes.inside(other):
         assert torch.equal(chosen(), other.kept)
     assert torch.equal(chosen(), own)
+
+
+def test_the_shipped_presets_meet_each_sampler_with_each_number_of_steps_and_bin() -> None:
+    every = list(tasks.shipped(range(12), ("J1",)))
+    assert len(set(every)) == len(every)
+    bins, steps = [str(r) for r in summary.RATIOS], (4, 8, 20, 30)
+    mine = [t for t in every if t.group == "shipped"]
+    plain = {(t.sampler, t.steps, t.kind) for t in mine if t.cfg == 1.0 and t.kind in bins}
+    assert plain == set(product(tasks.ASKED, steps, bins))
+    assert {(t.sampler, t.steps) for t in mine if t.cfg == 3.5} == set(product(tasks.ASKED, steps))
+    for kind in tasks.KINDS:
+        found = [t for t in mine if t.kind == kind]
+        assert {t.sampler for t in found} == set(tasks.ASKED) and {t.steps for t in found} == set(steps)
+        assert {t.side for t in found} == {512, 1024}
+
+
+def test_runs_of_the_shipped_presets_are_pooled_by_sampler_by_mask_and_all_together() -> None:
+    records = []
+    for number, (kind, sampler) in enumerate(
+        (("6.38", "euler"), ("15.92", "euler"), ("15.92", "lms"), ("tiny", "lms"))
+    ):
+        task = {"group": "shipped", "sampler": sampler}
+        records += [record("dense", number, kind, 20.0) | task, record("a", number, kind, 20.0 + number) | task]
+    rows = {(r["side"], r["kind"], r["steps"], r["sampler"]): r for r in summary.summed(records)}
+    assert {key: r["psnr_change"] for key, r in rows.items()} == {
+        (512, "all", 8, "euler"): 0.5, (512, "all", 8, "lms"): 2.0, (512, "tiny", 8, "lms"): 3.0,
+        (512, "all", 0, "all"): 1.0, (512, "tiny", 0, "all"): 3.0, (0, "all", 0, "all"): 1.5,
+    }  # fmt: skip

@@ -32,8 +32,7 @@ def _named() -> dict[str, str]:
     ours = {f"`{name}`": shipped(name).name for name in ("fast", "balanced", "quality")}
     before = {f"{n}, as it was (bias 0.75)": replace(s, bias=0.75).name for n, s in
               (("fast", FAST), ("balanced", BALANCED), ("quality", QUALITY))}  # fmt: skip
-    whole = {f"{n}, bias 1": s.name for n, s in (("fast, as it was", FAST), ("balanced, 50 % of the energy", BALANCED),
-                                                 ("quality, as it was", QUALITY))}  # fmt: skip
+    whole = {"fast, as it was, bias 1": FAST.name, "balanced, 50 % of the energy, bias 1": BALANCED.name}
     papers = {"`paper`": "paper", "paper's averages, bias 1": "paper, bias 1",
               "`paper with mass`": "paper, bias 1, real tokens"}  # fmt: skip
     rivals = {"random tokens with mass": "random with mass, tokens of balanced",
@@ -101,7 +100,7 @@ def wider() -> str:
         for chosen in ("choice", "wider", "final"):
             found = _pick(_rows(chosen), judge="all", scheme=name, group="main")
             line.append(_changes(found[0]) if found else "-")
-        if shown.startswith("`") or shown.startswith(("dense", "crop", "balanced, as")):
+        if shown.startswith("`") or shown in ("dense, 4 steps", "balanced, as it was (bias 0.75)"):
             lines.append(line)
     counts = {c: max(r["n"] for r in _rows(c) if r["judge"] == "all") for c in ("choice", "wider", "final")}
     return table(["PSNR, dB; SSIM", *(f"{c}, {n} pictures" for c, n in counts.items())], lines)
@@ -110,7 +109,7 @@ def wider() -> str:
 def final() -> str:
     """The pictures that were looked at once."""
     rows, lines = _pick(_rows("final"), group="main"), []
-    for shown, name in (_named() | {"dense, 3 steps": "dense, 3 steps"}).items():
+    for shown, name in _named().items():
         line = [shown]
         for judge in JUDGES:
             bins = [_pick(rows, judge=judge, kind=k, scheme=name) for k in choose.RATIOS]
@@ -145,14 +144,11 @@ def equal() -> str:
     return table(["PSNR to dense in each bin; sharpness", "J1", "J2"], lines)
 
 
-def _matrix(rows: list[Row], keys: list[Any], key: Callable[[Row], Any], schemes: dict[str, str]) -> str:
-    """A row for each key and judge's cells of several schemes."""
-    lines = []
-    for value in keys:
-        mine = [r for r in rows if key(r) == value]
-        cells = [" ; ".join(_short(_pick(mine, judge=j, scheme=n)) for n in schemes.values()) for j in JUDGES]
-        lines.append([str(value), *cells])
-    return table([" ; ".join(schemes), *JUDGES], lines)
+def _by_judge(cells: dict[str, list[Row]], schemes: dict[str, str]) -> str:
+    """A line for each judge, with its cells of several schemes under each heading."""
+    lines = [[judge, *(" ; ".join(_short(_pick(found, judge=judge, scheme=n)) for n in schemes.values())
+                       for found in cells.values())] for judge in JUDGES]  # fmt: skip
+    return table([" ; ".join(schemes), *cells], lines)
 
 
 def caches() -> str:
@@ -160,7 +156,7 @@ def caches() -> str:
     rows = _pick(_rows("choice"), group="equal time")
     names = {"strip": WIDE.name, "dense, fewer steps": "dense, fewer steps", "EasyCache": "EasyCache",
              "reused": "reused keys and values"}  # fmt: skip
-    return _matrix(rows, [4, 8, 20, 30], lambda r: r["steps"], names)
+    return _by_judge({f"{n} steps": _pick(rows, steps=n) for n in (4, 8, 20, 30)}, names)
 
 
 def stages() -> str:
@@ -194,30 +190,29 @@ def stage_plot() -> str:
 
 def samplers() -> str:
     """Turns against one set."""
-    sets = {"turns": BALANCED.name, "one set": replace(BALANCED, turns=1).name}
     rows = _pick(_rows("choice"), group="turns")
-    first = _matrix(rows, sorted({r["sampler"] for r in rows}), lambda r: r["sampler"], sets)
-    sets = {"turns": WIDE.name, "one set": replace(WIDE, turns=1).name}
-    later = [r for r in _rows("choice") if r["group"] == "habits" and r["sampler"] in ("lms", "ipndm")]
-    second = _matrix(later, ["ipndm, 8 steps", "ipndm, 20 steps", "lms, 8 steps", "lms, 20 steps"],
-                     lambda r: f"{r['sampler']}, {r['steps']} steps", sets)  # fmt: skip
-    lines = [line.replace("| lms,", "| wider, lms,").replace("| ipndm,", "| wider, ipndm,")
-             for line in second.splitlines(keepends=True)[2:]]  # fmt: skip
-    return first + "".join(lines)
+    cells = {s: _pick(rows, sampler=s) for s in sorted({r["sampler"] for r in rows})}
+    return _by_judge(cells, {"turns": BALANCED.name, "one set": replace(BALANCED, turns=1).name})
+
+
+def wide_samplers() -> str:
+    """The same with a setting between `balanced` and `quality`."""
+    rows = _pick(_rows("choice"), group="habits")
+    cells = {f"{s}, {n} steps": _pick(rows, sampler=s, steps=n) for s in ("lms", "ipndm") for n in (8, 20)}
+    return _by_judge(cells, {"turns": WIDE.name, "one set": replace(WIDE, turns=1).name})
 
 
 def masks() -> str:
     """Masks and guidance as artists use them."""
     rows = [r for r in _rows("choice") if r["group"] in ("presets", "habits") and r["sampler"] == "euler"
             and r["steps"] == 8]  # fmt: skip
-
-    def kind(r: Row) -> str:
-        if r["cfg"] != 1.0 or r["prompted"]:
-            return "cfg 3.5" if r["cfg"] != 1.0 else "prompt"
-        return str(r["kind"])
-
-    schemes = {"balanced, bias 0.92": replace(BALANCED, bias=0.92).name, "`quality`": shipped("quality").name}
-    return _matrix(rows, [*sorted(KINDS), "prompt", "cfg 3.5"], kind, schemes)
+    plain = [r for r in rows if r["cfg"] == 1.0 and not r["prompted"]]
+    cells = {kind: _pick(plain, kind=kind) for kind in sorted(KINDS)}
+    cells |= {"prompt": [r for r in rows if r["cfg"] == 1.0 and r["prompted"]]}
+    cells |= {"cfg 3.5": [r for r in rows if r["cfg"] != 1.0]}
+    return _by_judge(
+        cells, {"balanced, bias 0.92": replace(BALANCED, bias=0.92).name, "`quality`": shipped("quality").name}
+    )
 
 
 def lora() -> str:
@@ -233,5 +228,6 @@ def lora() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "judges": judges, "aims": aims, "binding": binding, "runs": runs, "wider": wider, "final": final, "equal": equal,
-    "caches": caches, "stages": stages, "samplers": samplers, "habits": habits, "masks": masks, "lora": lora,
+    "caches": caches, "stages": stages, "samplers": samplers, "wide_samplers": wide_samplers, "habits": habits,
+    "masks": masks, "lora": lora,
 }  # fmt: skip
