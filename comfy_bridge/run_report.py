@@ -39,9 +39,9 @@ class RunReport:
         """The figure in words; empty where there is none."""
         if self.seconds is None or self.instead_of is None or self.speedup is None:
             return ""
-        about = "about " if self.predicted else ""
+        about, known = ("about ", " (predicted)") if self.predicted else ("", "")
         before = f"{about}{in_words(self.instead_of)}"
-        return f"{in_words(self.seconds)} instead of {before}, {about}{times(self.speedup)} faster"
+        return f"{in_words(self.seconds)} instead of {before}, {about}{times(self.speedup)} faster{known}"
 
     def share(self) -> float:
         """What part of the picture's tokens is computed, 0 to 1."""

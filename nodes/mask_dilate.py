@@ -28,7 +28,7 @@ class HiLoMaskDilate(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="What is to be generated. Grey edges stay as they are: they are the feather."),
                 io.Float.Input(
                     "dilation", default=2.0, min=0.0, max=64.0, step=0.5,
-                    tooltip="How far to grow. In tokens (their size is below), or in parts of the edit's radius. More is safer and slower.",
+                    tooltip="How far to grow. In tokens (their size is below), or in parts of the edit's radius. More comes nearer to the result at normal speed, and is slower.",
                 ),
                 io.Combo.Input(
                     "mode", options=["tokens", "relative"], default="tokens",

@@ -43,8 +43,8 @@ class HiLoTokenSelect(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "margin", default=0, min=0, max=1024, step=8,
-                    tooltip="Pixels around the edit that are computed with it. Less than a token (16 px on most models) risks a seam; "
-                            "more costs speed. 0: as the preset says.",
+                    tooltip="Pixels around the edit that are computed with it. Less than a token (16 px on most models) changes the edit "
+                            "more; more costs speed. 0: as the preset says.",
                 ),
                 advanced(io.Float, "detail", default=0.0, min=0.0, max=100.0, step=0.5,
                          tooltip="Percent of all tokens that are kept whole for the detail in them, edges first. 0: as the preset says."),

@@ -15,7 +15,7 @@ STATE = "document.querySelector('.hilo-token-badge').dataset.state"
 GAIN = {"reason": "", "kept": 544, "total": 4096, "dense_steps": 0, "compressed_steps": 8, "speedup": 7.81,
         "predicted": True, "dense_seconds": None, "compressed_seconds": 0.16, "note": "", "model_speedup": 7.81,
         "seconds": 1.28, "instead_of": 10.0, "saved_today": 0.0}  # fmt: skip
-ABOUT = "1.3 s instead of about 10 s, about 7.8x faster"
+ABOUT = "1.3 s instead of about 10 s, about 7.8x faster (predicted)"
 
 
 @pytest.fixture(scope="module", autouse=True)
