@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--more", type=int, nargs=2, metavar=("FROM", "TO"), help="only plain runs of these pictures")
     parser.add_argument("--like", type=Path, nargs="*", help="only the plain runs of these records")
     parser.add_argument("--schemes", nargs="*", default=[], help="only these")
+    parser.add_argument("--kinds", nargs="*", default=[], help="only masks of these kinds")
     parser.add_argument("--sum", type=Path, nargs="*", help="files of records to store")
     parser.add_argument("--command", default="", help="with --sum: how the records were made")
     parser.add_argument("--device", default="", help="with --sum: on which device")
@@ -192,6 +193,7 @@ def main() -> None:
         todo = list(early_few(range(*options.more), tuple(options.judges)))
     if options.like:
         todo = list(again(read(options.like)))
+    todo = [task for task in todo if not options.kinds or task.kind in options.kinds]
     done, start = 0, time.time()
     with options.records.open("a") as out:
         for task in todo[part::parts]:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from lab.judges import choose, settings
+from lab.judges import choose, habits, settings
 from lab.judges.aims import aims, binding, shipped, table
-from lab.judges.habits import habits
 from lab.judges.settings import BALANCED, FAST, LEAN, QUALITY, THICK, Setting
 from lab.judges.summary import expand
 from lab.judges.tasks import KINDS
@@ -169,7 +168,9 @@ def stages() -> str:
             lines.append([name.removeprefix("stages: "), *(
                 f"{_mean(c, 'tokens'):.0%} {_mean(c, 'psnr_dense'):.1f} {_mean(c, 'psnr_change'):+.2f} "
                 f"{_mean(c, 'sharpness_mid'):.3f}" for c in cells)])  # fmt: skip
-    return table(["", *JUDGES], lines)
+            later = [_pick(habits.rows(), group="stages", scheme=name, steps=n) for n in (4, 8, 20)]
+            lines[-1].append(" / ".join(f"{_mean(c, 'psnr_dense'):.1f}" for c in later))
+    return table(["", *JUDGES, "J1, other pictures: dB at 4 / 8 / 20 steps"], lines)
 
 
 def stage_plot() -> str:
@@ -228,6 +229,6 @@ def lora() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "judges": judges, "aims": aims, "binding": binding, "runs": runs, "wider": wider, "final": final, "equal": equal,
-    "caches": caches, "stages": stages, "samplers": samplers, "wide_samplers": wide_samplers, "habits": habits,
+    "caches": caches, "stages": stages, "samplers": samplers, "wide_samplers": wide_samplers, "habits": habits.habits,
     "masks": masks, "lora": lora,
 }  # fmt: skip
