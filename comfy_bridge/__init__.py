@@ -6,6 +6,8 @@ Read in this order:
 `patch`      puts HiLo-Token on a model through the host's own ModelPatcher
 `source`     the clean picture of a run, and what of it must not change
 `planning`   the plan of a run
+`known`      what is known of a model: its comparisons with dense
+`auto`       the preset of a run that chooses it itself
 `run`        the state of one sampling run, and one model call as a strip
 `codec`      a call's tensors as a strip, and back
 `probe`      how a model lays out its tokens, found by trying it on a tiny picture

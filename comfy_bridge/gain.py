@@ -14,9 +14,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..hilo_core.cost import ModelShape, run_speedup
+from .known import note_gain
 from .run import Run
 from .run_report import RunReport, Stopwatch
 
+LEAST_CALLS = 3  # compressed ones of a run that tell how long one takes
 MOST_SHAPES = 64  # of calls, whose dense time is remembered for each model
 
 
@@ -97,6 +99,8 @@ def report_of(run: Run, model: Any, beside: tuple[str, ...]) -> RunReport:
         return RunReport(reason=reason, dense_steps=len(taken), others=beside)
     step = ModelShape(run.hidden).speedup(plan.count, plan.total)
     gain = Gain.of(run.watch, lambda shapes: _dense.find(model, (shapes, beside)), step)
+    if gain.dense_seconds and gain.compressed_seconds and taken.count(False) >= LEAST_CALLS:
+        note_gain(model, plan.count, plan.total, gain.dense_seconds / gain.compressed_seconds)
     return RunReport(
         dense_steps=sum(taken),
         compressed_steps=len(taken) - sum(taken),
@@ -110,8 +114,11 @@ def report_of(run: Run, model: Any, beside: tuple[str, ...]) -> RunReport:
         speedup=gain.instead_of / gain.seconds if gain.seconds > 0 else None,
         predicted=gain.predicted,
         model_speedup=run_speedup(taken, step),
-        note="; ".join(text for text in (plan.note, *run.notes, run.graphs.line(), run.reason) if text),
+        note="; ".join(
+            text for text in (run.decided.why, plan.note, *run.notes, run.graphs.line(), run.reason) if text
+        ),
         others=beside,
+        setting=run.decided.setting,
         agreement=None if run.spot_check is None else run.spot_check.agreement,
         shared_error=None if run.spot_check is None else run.spot_check.shared,
     )

@@ -20,6 +20,7 @@ from ..hilo_core.cost import ModelShape
 from ..hilo_core.errors import HiLoError
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.presets import Preset
+from .auto import decide, setting_of
 from .call import KEY, OUTSIDE, WATCH, Call, flat
 from .families import class_path, find_family, hides_family
 from .family import Family
@@ -29,7 +30,7 @@ from .graph_store import end_with_the_model, release_all
 from .masked import MaskedAttention
 from .memory import prepare_sampling
 from .neighbours import also_on, keeps_references, keeps_state, uncompiled
-from .planning import PlanRequest, choose_plan, said, text_lengths, with_speedup
+from .planning import PlanRequest, choose_plan, edit_tokens, said, text_lengths, with_speedup
 from .positions import AnyPositions, stand_in
 from .probe import Form
 from .reasons import DenseRun, out_of_memory
@@ -56,6 +57,7 @@ class Patch:
     longest: float = 0.9  # a strip of more than this share of the dense tokens runs dense
     speedup: float = 0.0  # of a step, that is wanted where no request says; 0: as the preset gives
     spot_check: bool = False  # compute one step both ways, and be dense from there on where they do not agree
+    auto: Callable[[str], Preset] | None = None  # from a name to a preset, where a run without a plan chooses
     on_start: Callable[[RunReport], None] = lambda report: None  # before the first step, and once a call must be dense
 
 
@@ -146,7 +148,8 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
                     mask, edit = fill_mask(guider.model_patcher, guider.conds, noise, family.patch_size(network))
                 outside = find_outside(source, edit, drawn, given)
                 if not patch.preset.off:
-                    run = _make_run(guider, patch, family, source, drawn if mask is None else mask, noise, sigmas)
+                    hole = drawn if mask is None else mask
+                    run = _make_run(guider, patch, family, source, hole, noise, sigmas, sampler)
         except DenseRun as refusal:
             reason = str(refusal)
         if run is not None:
@@ -244,6 +247,7 @@ def _make_run(
     mask: Tensor | None,
     noise: Any,
     sigmas: Any,
+    sampler: Any,
 ) -> Run:
     if not isinstance(family, Family):
         raise DenseRun(str(family))
@@ -263,15 +267,17 @@ def _make_run(
         """So long as a text, or without the pad tokens that the picture has."""
         return count + pads(count) in texts or count in texts or (pads(grid.count) > 0 and not pads(count))
 
-    shape, wanted = ModelShape(family.hidden(network)), patch.request.speedup if patch.request else patch.speedup
-    settings = with_speedup(patch.preset.tokens, wanted, shape, grid.count)
-    plan = said(choose_plan(source, mask, grid, settings, patch.request, unfit, patch.longest), wanted, shape)
     request, levels, model = patch.request, [float(s) for s in sigmas], guider.model_patcher.model
-    downsampled = (
-        {factor: flat(model.process_latent_in(z)) for factor, z in request.downsampled.items()} if request else {}
-    )
+    shape, wanted = ModelShape(family.hidden(network)), request.speedup if request else patch.speedup
+    edit = edit_tokens(mask, grid, request)
+    setting = setting_of(edit, len(levels) - 1, sampler)
+    decided = decide(patch.preset, patch.auto, request, guider.model_patcher, setting)
+    settings = with_speedup(decided.preset.tokens, wanted, shape, grid.count)
+    plan = said(choose_plan(source, edit, grid, settings, request, unfit, patch.longest), wanted, shape)
+    decided.check(plan, shape, model)
+    downsampled = {n: flat(model.process_latent_in(z)) for n, z in (request.downsampled if request else {}).items()}
     whole = family.prefix or keeps_references(guider.model_options.get("transformer_options", {}))
-    steps = patch.preset.schedule.dense(len(levels) - 1)
+    steps = decided.preset.schedule.dense(len(levels) - 1)
     return Run(
         family,
         Form(grid.patch, pads, family.table),
@@ -282,7 +288,7 @@ def _make_run(
         noise,
         levels,
         steps,
-        patch.preset.mass_bias,
+        decided,
         0 if whole else patch.coarse_references,
         Stopwatch(guider.model_patcher.load_device),
         whole,

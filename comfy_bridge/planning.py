@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..hilo_core.auto import Choice
 from ..hilo_core.cost import ModelShape
 from ..hilo_core.errors import HiLoError, all_finite
 from ..hilo_core.frequency import detail
@@ -40,11 +41,12 @@ class PlanRequest:
     downsampled: dict[int, Tensor] = field(default_factory=dict)  # latents of the downsampled picture, by factor
     preset: Preset | None = None  # whose schedule and bias the run takes; None: those of the patch
     speedup: float = 0.0  # of a step, that was asked for; 0: none was
+    choice: Choice | None = None  # of the preset, where that was left to it
 
 
 def choose_plan(
     source: Source,
-    mask: Tensor | None,
+    edit: Tensor,
     grid: TokenGrid,
     settings: TokenSettings,
     request: PlanRequest | None,
@@ -53,10 +55,9 @@ def choose_plan(
 ) -> TokenPlan:
     """The plan of one run. Raises DenseRun with the reason, or HiLoError.
 
-    mask: the denoise mask, prepared to the latent's size. unfit: whether a strip must not have so many tokens. longest:
+    edit: (rows, columns) bool, as `edit_tokens` gives it. unfit: whether a strip must not have so many tokens. longest:
     share of the dense tokens above which a strip is not worth its overhead.
     """
-    edit = _edit_tokens(mask, grid, request)
     if not bool(edit.any()):
         raise DenseRun("nothing is painted yet")
     wanted = request.settings if request else settings
@@ -90,8 +91,8 @@ def said(plan: TokenPlan, speedup: float, shape: ModelShape) -> TokenPlan:
     return replace(plan, note=f"{speedup:g}x is out of reach with this mask; the most is {most:.1f}x.")
 
 
-def _edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> Tensor:
-    """(rows, columns) bool: tokens that may change."""
+def edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> Tensor:
+    """(rows, columns) bool: tokens that may change. mask: the denoise mask, prepared to the latent's size."""
     edit = torch.zeros(grid.height, grid.width, dtype=torch.bool)
     if request is not None:
         if request.edit.shape != edit.shape:

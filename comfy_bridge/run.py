@@ -18,6 +18,7 @@ from ..hilo_core.grid import TokenGrid
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.schedule import step_of
 from .attention import biased_attention, checked_attention
+from .auto import Decided
 from .call import OVERRIDE, Call, shape_of
 from .codec import Codec
 from .family import Family
@@ -65,7 +66,7 @@ class Run:
     noise: Tensor
     sigmas: list[float]
     dense_steps: list[bool]
-    mass_bias: float
+    decided: Decided  # on the preset, and why
     coarse_references: int  # cell size for references of another size than the target; 0: whole
     watch: Stopwatch
     whole_references: bool = False  # none may follow the plan
@@ -130,8 +131,8 @@ class Run:
             if self.spared:
                 make_room(model, call.x)
             out = call.execute(executor)
-        if strips:
-            self._check(call, strips, out)
+        if strips and self.spot_check is not None:
+            self._check(self.spot_check, call, strips, out)
         self.watch.stop(mark, dense, call.shapes)
         self.seen.append((call.t, dense))
         if self.reason and self.on_reason is not None:
@@ -141,9 +142,8 @@ class Run:
 
     def _is_due(self, call: Call) -> bool:
         """Whether this call, which was a strip's, is computed densely as well. Never where features may be kept."""
-        if self.spot_check is None or self.stateful or "easycache" in call.options:
-            return False
-        return self.spot_check.due(call.t, self.sigmas)
+        keeps = self.stateful or "easycache" in call.options
+        return self.spot_check is not None and not keeps and self.spot_check.due(call.t, self.sigmas)
 
     def _other_strip(self, executor: Callable[..., Tensor], model: Any, call: Call, turn: int) -> list[Tensor]:
         """The answer of the next turn's tokens, where there is another turn."""
@@ -153,12 +153,9 @@ class Run:
         out = self._strip_or_reason(self._layouts(model, call)[other], executor, model, call)
         return [] if out is None else [out]
 
-    def _check(self, call: Call, strips: list[Tensor], dense: Tensor) -> None:
+    def _check(self, check: SpotCheck, call: Call, strips: list[Tensor], dense: Tensor) -> None:
         """Compare the answers; the rest of the run is dense where strips do not stand for this picture."""
-        check, edited = self.spot_check, self.codec(call.x.device).edited
-        if check is None:
-            return
-        if check.note(call.x, strips, dense, edited):
+        if check.note(call.x, strips, dense, self.codec(call.x.device).edited):
             self.say(check.words())
         else:
             self.reason, self.given_up = f"only {check.words()}, so the rest of this run is dense", True
@@ -297,4 +294,5 @@ class Run:
         if source is not None and latents[source].shape[-2:] != call.x.shape[-2:]:
             self.say(SCALED)
         pictures = [codec.pictures(latents, call.x, turn, source, self.form.pads) for turn in range(self.turn_count)]
-        return [make_layout(probe, asked, p, self.mass_bias, source, turn) for turn, p in enumerate(pictures)]
+        bias = self.decided.preset.mass_bias
+        return [make_layout(probe, asked, p, bias, source, turn) for turn, p in enumerate(pictures)]

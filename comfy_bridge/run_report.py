@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ..hilo_core.auto import Setting
+
 
 @dataclass(frozen=True)
 class RunReport:
@@ -33,6 +35,7 @@ class RunReport:
     note: str = ""
     others: tuple[str, ...] = ()  # what else was on the model
     agreement: float | None = None  # of the strip's answer with the dense one at the step that was checked, 0 to 1
+    setting: Setting | None = None  # what the run was, where it was compressed
     shared_error: float | None = None  # there, its error over its difference from another strip (`spot_check`)
 
     def gain(self) -> str:

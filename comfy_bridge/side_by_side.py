@@ -81,7 +81,7 @@ def _patched(model: Any, preset: Preset, request: PlanRequest | None, name: str,
         told[name] = report
 
     if request is not None:  # where the edit is comes from it, how much is kept from the preset
-        request = replace(request, settings=preset.tokens, preset=None, speedup=0.0)
+        request = replace(request, settings=preset.tokens, preset=None, speedup=0.0, choice=None)
     return patch_model(model, Patch(preset, request, on_report, on_start=on_start))
 
 

@@ -16,6 +16,7 @@ scipy. Read in this order:
 `render`     the plan as a picture and a text
 `likeness`   how far an edited picture is from another
 `verdict`    what that means, in one sentence
+`auto`       which preset to take after many of them
 
 `decode` is a second subject: only what the edit needs through a VAE's decoder.
 

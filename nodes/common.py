@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..hilo_core.auto import AUTO, MEANING
 from ..hilo_core.presets import PRESETS
 
 CATEGORY = "HiLo-Token"
 LONGEST = 1024  # px a side of a picture that is only shown
 HiLoPlan = io.Custom("HILO_PLAN")
 FitWire = io.Custom("HILO_FIT")
-PRESET_TOOLTIP = "How much is kept.\n" + "\n".join(f"{name}: {preset.meaning}" for name, preset in PRESETS.items())
+_MEANINGS = {**{name: preset.meaning for name, preset in PRESETS.items()}, AUTO: MEANING}
+PRESET_TOOLTIP = "How much is kept.\n" + "\n".join(f"{name}: {meaning}" for name, meaning in _MEANINGS.items())
 
 
 def advanced(kind: Any, *args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,16 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..comfy_bridge.known import comparisons, fingerprint, identity
 from ..comfy_bridge.planning import PlanRequest
 from ..comfy_bridge.run_report import RunReport
 from ..comfy_bridge.side_by_side import Ran, edit_mask, largest_change, latent_pixels, scaled, side_by_side
 from ..hilo_core import HiLoError
+from ..hilo_core.auto import Trial
 from ..hilo_core.likeness import Likeness, bounds, likeness, mean_likeness
 from ..hilo_core.mask import NOTHING_PAINTED, is_edited
 from ..hilo_core.presets import PRESETS, Preset
-from ..hilo_core.verdict import Tried, Verdict, judge
+from ..hilo_core.verdict import Tried, Verdict, fault, judge
 from .common import HiLoPlan, node_id, pictures_side_by_side, show_on_node
 from .compare_picture import GAIN, draw_difference
 from .inputs import check_latent, check_vae
@@ -134,7 +136,7 @@ def compare(
 
     runs = side_by_side(model, sampling(bar.step), chosen, PRESETS["off"], plan, before)
     bar.start(len(runs))
-    return _answer(node, model, runs, mask, vae)
+    return _answer(node, model, runs, mask, vae, fingerprint(samples, mask))
 
 
 def _check_mask(mask: Tensor | None, samples: Tensor, stretched: bool) -> None:
@@ -151,8 +153,10 @@ def _check_mask(mask: Tensor | None, samples: Tensor, stretched: bool) -> None:
         )
 
 
-def _answer(node: type[io.ComfyNode], model: Any, runs: list[Ran], mask: Tensor, vae: Any) -> io.NodeOutput:
-    """Pictures, figures, verdict."""
+def _answer(
+    node: type[io.ComfyNode], model: Any, runs: list[Ran], mask: Tensor, vae: Any, picture: str
+) -> io.NodeOutput:
+    """Pictures, figures, verdict. picture: what tells it from others, for what `auto` is to know."""
     dense, others = runs[0], runs[1:]
     shown = [_picture(model, one.latent, vae) if one is dense or not one.reason else None for one in runs]
     plain = shown[0]
@@ -169,6 +173,8 @@ def _answer(node: type[io.ComfyNode], model: Any, runs: list[Ran], mask: Tensor,
     changes = [largest_change(one.latent, dense.latent, outside) for one in others]
     tried = [_tried(one, found) for one, found in zip(others, likenesses, strict=True)]
     verdict = judge(tried, bounds(edited))
+    if vae is not None:  # rough previews are no evidence
+        comparisons.remember(identity(model), [*_trials(others, likenesses, picture)])
     differences = [
         draw_difference(one, plain, None if found is None else found.worst, _label(name, found))
         for one, found, name in zip(pictures, likenesses, (one.name for one in others), strict=True)
@@ -206,6 +212,15 @@ def _picture(model: Any, latent: Tensor, vae: Any) -> Tensor:
 def _tried(one: Ran, found: Likeness | None) -> Tried:
     report = one.report or RunReport()
     return Tried(one.name, found, report.speedup, one.reason, report.predicted)
+
+
+def _trials(runs: list[Ran], found: list[Likeness | None], picture: str) -> Iterator[Trial]:
+    """What `auto` may believe of each run that was compressed."""
+    for one, figures in zip(runs, found, strict=True):
+        report = one.report
+        if figures is not None and report is not None and report.setting is not None:
+            speedup = None if report.predicted else report.speedup
+            yield Trial(one.name, picture, report.setting, figures.psnr, fault(figures), speedup)
 
 
 def _label(name: str, found: Likeness | None) -> str:

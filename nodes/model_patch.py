@@ -13,7 +13,8 @@ from ..comfy_bridge.patch import Patch, patch_model
 from ..comfy_bridge.planning import PlanRequest
 from ..comfy_bridge.run_report import RunReport
 from ..hilo_core import HiLoError
-from ..hilo_core.presets import PRESETS
+from ..hilo_core.auto import AUTO, DEFAULT
+from ..hilo_core.presets import PRESETS, Preset
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state
 from .inputs import check_model, checked
 from .last_run import LastRun, keep_report, saved_today
@@ -35,7 +36,7 @@ class HiLoModelPatch(io.ComfyNode):
             search_aliases=["inpaint", "inpaint faster", "generative fill", "speed up", "faster", "accelerate", "masked edit", "object removal", "token compression"],
             inputs=[
                 io.Model.Input("model", tooltip="Any supported diffusion transformer, with LoRAs and other patches on it."),
-                io.Combo.Input("preset", options=list(PRESETS), default="balanced",
+                io.Combo.Input("preset", options=[*PRESETS, AUTO], default="balanced",
                                tooltip=f"{PRESET_TOOLTIP}\nWith a plan wired, the plan's own preset counts; off is off in any case."),
                 io.Float.Input(
                     "speedup", default=0.0, min=0.0, max=20.0, step=0.1,
@@ -88,13 +89,18 @@ class HiLoModelPatch(io.ComfyNode):
         check_model(model)
         if plan is not None and not isinstance(plan, PlanRequest):
             raise HiLoError("The plan is not one of HiLo Token Select's. Connect its 'plan' output.")
-        chosen = PRESETS[preset]
+        chosen = PRESETS[DEFAULT if preset == AUTO else preset]
         if plan is not None and plan.preset is not None and not chosen.off:
             chosen = plan.preset
+
+        def named(name: str) -> Preset:
+            return with_overrides(PRESETS[name], dense_steps, mass_bias)
+
         chosen, run, number = with_overrides(chosen, dense_steps, mass_bias), LastRun(), node_id(cls)
         coarse, tell, start = REFERENCES[references], _tell(number, run), _start(number)
+        auto = named if preset == AUTO and plan is None else None
         patched = patch_model(
-            model, Patch(chosen, plan, tell, coarse, mask, speedup=speedup, spot_check=check, on_start=start)
+            model, Patch(chosen, plan, tell, coarse, mask, speedup=speedup, spot_check=check, auto=auto, on_start=start)
         )
         keep_report(patched, run)
         if chosen.off:

@@ -7,8 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..comfy_bridge.auto import setting_of
 from ..comfy_bridge.families import find_family
+from ..comfy_bridge.known import comparisons, identity
 from ..comfy_bridge.planning import PlanRequest, said, with_speedup
+from ..hilo_core.auto import AUTO, DEFAULT
 from ..hilo_core.cost import ModelShape
 from ..hilo_core.plan import TokenPlan, make_plan
 from ..hilo_core.presets import PRESETS
@@ -35,7 +38,7 @@ class HiLoTokenSelect(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The picture that goes to the sampler, at its size."),
                 io.Mask.Input("mask", tooltip="What is to be generated, of the picture's size."),
-                io.Combo.Input("preset", options=CHOICES, default="balanced", tooltip=PRESET_TOOLTIP),
+                io.Combo.Input("preset", options=[*CHOICES, AUTO], default="balanced", tooltip=PRESET_TOOLTIP),
                 io.Float.Input(
                     "speedup", default=0.0, min=0.0, max=20.0, step=0.1,
                     tooltip="How many times faster a step is to be; what is left of the picture is chosen as well as that allows. "
@@ -65,6 +68,11 @@ class HiLoTokenSelect(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def fingerprint_inputs(cls, preset: Any = None, **_: Any) -> Any:
+        """With `auto`, a comparison may change the plan."""
+        return comparisons.stamp() if preset == AUTO else None
+
+    @classmethod
     @checked
     def execute(
         cls,
@@ -81,21 +89,23 @@ class HiLoTokenSelect(io.ComfyNode):
         """Run the node."""
         check_painted(mask)
         same_size(image, mask)
-        shape, name, family, base = ModelShape(), ASSUMED, None, None
+        shape, name, family, base, known = ModelShape(), ASSUMED, None, None, ""
         if model is not None:
-            base = check_model(model).model
+            base, known = check_model(model).model, identity(model)
             family = find_family(base.diffusion_model)
             shape, name = ModelShape(family.hidden(base.diffusion_model)), family.name
         size = TokenSize.of(family, base)
         edit, whole = size.edit(mask), size.whole(image)
         rows, columns = edit.shape
+        choice = comparisons.decide(known, setting_of(edit)) if preset == AUTO else None
+        preset = preset if choice is None else choice.preset or DEFAULT
         settings = token_settings(preset, margin, detail, context, budget, size.pixels)
         settings = with_speedup(settings, speedup, shape, rows * columns)
         found = details(whole, rows, columns)
         plan = said(make_plan(edit, found, settings), speedup, shape)
-        text = describe(plan, shape)
-        request = PlanRequest(settings, edit, found, plan, preset=PRESETS[preset], speedup=speedup)
-        key = remember(image, edit, shape, name, size, found)
+        text = "\n".join([describe(plan, shape), *([choice.reason] if choice else [])])
+        request = PlanRequest(settings, edit, found, plan, preset=PRESETS[preset], speedup=speedup, choice=choice)
+        key = remember(image, edit, shape, name, size, found, known)
         return io.NodeOutput(
             request, _drawn(image[0], whole[0], plan, size), text, ui={"text": (text,), "hilo_key": (key,)}
         )

@@ -12,8 +12,11 @@ from typing import Any
 from aiohttp import web
 from comfy_api.latest import io
 
+from ...comfy_bridge.auto import setting_of
+from ...comfy_bridge.known import comparisons
 from ...comfy_bridge.planning import said, with_speedup
 from ...hilo_core import HiLoError
+from ...hilo_core.auto import AUTO
 from ...hilo_core.plan import make_plan
 from ...hilo_core.render import COLOURS, kind_map
 from ..inputs import check_widgets
@@ -85,7 +88,12 @@ def preview(asked: dict[str, Any], schemas: Schemas) -> dict[str, Any]:
     """
     values = check_widgets(schemas["HiLoTokenSelect"], asked["values"], complete=True)
     source = _source(asked, schemas)
-    speedup = values.pop("speedup")
+    speedup, choice = values.pop("speedup"), None
+    if values["preset"] == AUTO:
+        choice = comparisons.decide(source.model, setting_of(source.edit))
+        if choice.preset is None:
+            raise Hint("dense", reason=choice.reason)
+        values["preset"] = choice.preset
     settings = token_settings(**values, pixels=source.tokens.pixels)
     settings = with_speedup(settings, speedup, source.shape, source.edit.numel())
     plan = said(make_plan(source.edit, source.light, settings), speedup, source.shape)
@@ -103,7 +111,7 @@ def preview(asked: dict[str, Any], schemas: Schemas) -> dict[str, Any]:
         "total": plan.total,
         "speedup": source.shape.speedup(plan.count, plan.total),
         "family": source.family,
-        "note": plan.note,
+        "note": "\n".join(text for text in (choice.reason if choice else "", plan.note) if text),
         **({"photo": source.thumbnail} if asked.get("photo") else {}),
     }
 
@@ -121,4 +129,4 @@ def _source(asked: dict[str, Any], schemas: Schemas) -> Source:
         change = Change(Growth(**widgets), bool(asked.get("grown")))
     channel, tokens = asked.get("channel") or "alpha", ran.tokens if ran else None
     source = from_files(asked["image"], asked["mask"], channel, tokens, change)
-    return replace(source, shape=ran.shape, family=ran.family) if ran else source
+    return replace(source, shape=ran.shape, family=ran.family, model=ran.model) if ran else source

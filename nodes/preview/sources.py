@@ -63,6 +63,7 @@ class Source:
     tokens: TokenSize = field(default_factory=TokenSize)
     shape: ModelShape = field(default_factory=ModelShape)
     family: str = ASSUMED  # whose shape it is
+    model: str = ""  # its identity, where a run has told it
 
     @property
     def nbytes(self) -> int:
@@ -102,17 +103,18 @@ def remember(
     family: str = ASSUMED,
     tokens: TokenSize | None = None,
     light: Tensor | None = None,
+    model: str = "",
 ) -> str:
     """Keep of an executed picture what its map needs; returns the key that the front end asks with.
 
-    image: (B, H, W, 3) in 0..1. light: its `details`, if they are known.
+    image: (B, H, W, 3) in 0..1. light: its `details`, if they are known. model: the identity of the model.
     """
     key, tokens = secrets.token_hex(8), tokens or TokenSize()
     y, x = tokens.inside(*image.shape[1:3])
     picture = Image.fromarray((image[0, y, x, :3].detach().cpu().float() * 255).clamp(0, 255).byte().numpy())
     if light is None:
         light = details(tokens.whole(image), *edit.shape)
-    _recent.keep(key, Source(light, edit, picture.size, _jpeg(picture), tokens, shape, family))
+    _recent.keep(key, Source(light, edit, picture.size, _jpeg(picture), tokens, shape, family, model))
     return key
 
 

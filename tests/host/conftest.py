@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import folder_paths
 import pytest
 import torch
 from hilo_token.comfy_bridge.patch import Patch, patch_model
@@ -46,3 +47,12 @@ def holds(run_log):
         return dense, out
 
     return check
+
+
+@pytest.fixture(scope="session", autouse=True)
+def user_folder(tmp_path_factory):
+    """The host's user folder, so that no test finds or leaves comparisons in a real one."""
+    before, found = folder_paths.get_user_directory(), tmp_path_factory.mktemp("user")
+    folder_paths.set_user_directory(str(found))
+    yield found
+    folder_paths.set_user_directory(before)
