@@ -2,7 +2,8 @@
 
 Takes the answers, says how they agree and whether strips stand for this picture at all. Knows nothing of how an answer
 is made. Two strips of different turns stand for the context by different tokens, so that their errors differ where
-nothing is wrong but the choice of tokens; an error that both share is the method's or the model's.
+nothing is wrong but the choice of tokens, and their mean is nearer to dense; an error that both share stays in the
+mean, and is the method's or the model's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..hilo_core.schedule import step_of
 from .call import flat
 
-SHARED = 1.6  # error over the difference of two strips: 0.71 for errors that share nothing; `lab.checks.agreement`
+SHARED = 1.25  # error of two strips' mean over their difference: 0.5 where nothing is shared; `lab.checks.agreement`
 HARMLESS = 0.98  # agreement from which on it does not matter what is shared
 LEAST = 0.7  # agreement below which a strip is no use, whatever is shared
 
@@ -26,7 +27,7 @@ class SpotCheck:
 
     step: int
     agreement: float | None = None  # once it is known; 1: the same velocity on the edit, 0: nothing in common
-    shared: float | None = None  # the strip's error over its difference from another; None: there is no other
+    shared: float | None = None  # the error of two strips' mean over their difference; None: there is but one
 
     @classmethod
     def in_the_middle(cls, dense_steps: list[bool]) -> SpotCheck | None:
@@ -47,7 +48,8 @@ class SpotCheck:
         velocity, error = _size(x, dense, edited), _size(strips[0], dense, edited)
         self.agreement = max(0.0, 1 - _worst(error / velocity))
         if len(strips) > 1:
-            self.shared = _worst(error / _size(strips[0], strips[1], edited))
+            mean = (strips[0] + strips[1]) / 2
+            self.shared = _worst(_size(mean, dense, edited) / _size(strips[0], strips[1], edited))
         if self.agreement < LEAST:
             return False
         return self.agreement >= HARMLESS or self.shared is None or self.shared <= SHARED

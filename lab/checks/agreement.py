@@ -1,6 +1,7 @@
 """How well a run's spot check tells sabotaged strips from good ones: `python -m lab.checks.agreement`.
 
-The limits were chosen on models 0 to 9; the stored result is of models that had no part in it. Each is a masked edit on
+The limit on what is shared is midway, by ratio, between the good and the sabotaged of models 0 to 9; the stored result
+is of models that had no part in it. Each is a masked edit on
 the demo model with weights of its own (a little noise on them), once with good strips and once with a bias or positions
 that are wrong on purpose. Writes `lab/results/agreement.json`.
 """

@@ -25,14 +25,14 @@ SIZE = (1, 4, 8, 8)
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_good_models_pass(number):
     found = checked_run(number, "balanced")
-    assert not found["caught"] and 0.8 < found["agreement"] < 1 and found["shared"] < 1.2
+    assert not found["caught"] and 0.8 < found["agreement"] < 1 and found["shared"] < 0.75
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGE, ids=lambda s: s.__name__)
 def test_sabotaged_models_are_caught(sabotage):
     """On the picture whose good strips are closest to dense, where a limit on agreement alone would see nothing."""
     found = checked_run(0, "balanced", sabotage)
-    assert found["caught"] and found["shared"] > 1.4
+    assert found["caught"] and found["shared"] > 1.75
 
 
 def sample(steps, **more):
@@ -77,10 +77,13 @@ def test_one_compressed_step_is_not_worth_it():
 @pytest.mark.parametrize(
     ("first", "second", "agreement", "shared", "good"),
     [
-        (0.1, -0.1, 0.9, 0.5, True),  # as far to either side
-        (0.1, 0.1 + 0.01, 0.9, 10.0, False),  # the same error twice
-        (0.01, 0.01 + 0.001, 0.99, 10.0, True),  # but too small to matter
-        (0.7, -0.7, 0.3, 0.5, False),  # no use at all
+        (0.1, -0.1, 0.9, 0.0, True),  # as far to either side
+        (0.1, -0.02, 0.9, 1 / 3, True),  # a third of it is shared
+        (0.1, 0.04, 0.9, 7 / 6, True),
+        (0.1, 0.05, 0.9, 1.5, False),
+        (0.1, 0.1 + 0.01, 0.9, 10.5, False),  # the same error twice
+        (0.01, 0.01 + 0.001, 0.99, 10.5, True),  # but too small to matter
+        (0.7, -0.7, 0.3, 0.0, False),  # no use at all
         (math.nan, 0.0, 0.0, 1e9, False),
     ],
 )
@@ -93,7 +96,9 @@ def test_values_by_hand(first, second, agreement, shared, good):
         strip[..., edited] = error
     check = SpotCheck(3)
     assert check.note(x, strips, dense, edited) is good
-    assert check.agreement == pytest.approx(agreement, abs=1e-5) and check.shared == pytest.approx(shared, rel=1e-4)
+    assert check.agreement == pytest.approx(agreement, abs=1e-5) and check.shared == pytest.approx(
+        shared, rel=1e-4, abs=1e-6
+    )
 
 
 def test_its_time_is_the_runs_and_saves_nothing():
