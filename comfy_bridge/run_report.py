@@ -36,7 +36,7 @@ class RunReport:
     others: tuple[str, ...] = ()  # what else was on the model
     agreement: float | None = None  # of the strip's answer with the dense one at the step that was checked, 0 to 1
     setting: Setting | None = None  # what the run was, where it was compressed
-    shared_error: float | None = None  # there, its error over its difference from another strip (`spot_check`)
+    shared_error: float | None = None  # there, of two strips' mean over their difference (`spot_check`)
 
     def gain(self) -> str:
         """The figure in words; empty where there is none."""

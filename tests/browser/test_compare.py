@@ -56,3 +56,32 @@ def test_hold_shows_dense(compared):
     held = compared.evaluate(share)
     compared.evaluate(f"{hold}.dispatchEvent(new Event('pointerup'))")
     assert held != compared.evaluate(share)
+
+
+def test_blueprint_gives_the_picture_and_the_verdict(page, server):
+    name = "Compare Presets, FLUX.1 Fill (HiLo)"
+    (found,) = (key for key, entry in server.get("/global_subgraphs").items() if entry["name"] == name)
+    prompt = page.evaluate(
+        """async (id) => {
+            const entry = await (await fetch(`/api/global_subgraphs/${id}`)).json();
+            await app.loadGraphData(JSON.parse(entry.data), true, true);
+            const compare = app.graph._nodes[0];
+            const kinds = ["LoadImage", "PreviewImage", "PreviewAny"];
+            const [photo, shown, text] = kinds.map((kind) => LiteGraph.createNode(kind));
+            for (const node of [photo, shown, text]) app.graph.add(node);
+            photo.connect(0, compare, 0);
+            photo.connect(1, compare, 1);
+            compare.connect(0, shown, 0);
+            compare.connect(1, text, 0);
+            compare.widgets.find((w) => w.name === "prompt" || w.name === "text").value = "a lighthouse";
+            compare.widgets.find((w) => w.name === "presets").value = "fast";
+            return (await app.graphToPrompt()).output;
+        }""",
+        found,
+    )
+    number = {node["class_type"]: key for key, node in prompt.items()}
+    inputs = {kind: prompt[key]["inputs"] for kind, key in number.items()}
+    assert inputs["PreviewImage"]["images"] == [number["HiLoCompare"], 1]
+    assert inputs["PreviewAny"]["source"] == [number["HiLoCompare"], 3]
+    assert inputs["InpaintModelConditioning"]["mask"] == [number["LoadImage"], 1]
+    assert inputs["CLIPTextEncode"]["text"] == "a lighthouse" and inputs["HiLoCompare"]["presets"] == "fast"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hilo_token.demo import model as demo
 from hilo_token.hilo_core import HiLoError
+from hilo_token.hilo_core.likeness import likeness
 
 import nodes as host_nodes
 from tools.pack import load_pack
@@ -86,6 +87,7 @@ def test_figures_are_the_labs(answer, given):
         lab = lab_figures(one, other, other, mask, full=False)
         numbers = {k: float(re.search(rf"{k} ([\d.]+)", line)[1]) for k in ("PSNR", "SSIM", "sharpness", "border")}
         assert numbers["PSNR"] == pytest.approx(lab["psnr_dense"], abs=6e-3)  # as printed
+        assert likeness(picture, dense[0], mask).psnr == pytest.approx(lab["psnr_dense"], abs=1e-3)
         assert numbers["SSIM"] == pytest.approx(lab["ssim_dense"], abs=1e-3)
         assert numbers["sharpness"] == pytest.approx(lab["sharpness"], abs=1e-3)
         assert numbers["border"] == pytest.approx(lab["border"], abs=1e-3)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tools import host
-from tools.examples import edit, fill, noise_mask
+from tools.examples import compare, edit, fill, noise_mask
 from tools.examples.base import Example
 
 FOLDER: Path = host.ROOT / "subgraphs"
 INSIDE, OUTSIDE = -10, -20  # the front end's numbers for a subgraph's inputs and outputs
-ENDS = ("LoadImage", "SaveImage", "MarkdownNote")  # what a subgraph takes the place of, and the note
+OUTPUTS = {"SaveImage": ("image", "IMAGE"), "PreviewAny": ("verdict", "STRING")}  # by the node that takes it outside
+ENDS = ("LoadImage", *OUTPUTS, "MarkdownNote")  # what a subgraph takes the place of, and the note
 Shown = tuple[tuple[str, str], ...]  # (node, widget) on the outside
 
 
@@ -59,6 +60,11 @@ BLUEPRINTS = {  # by the file's name, which the front end shows
         (*MODEL, ("HiLoModelPatch", "preset"), *KSAMPLER, *COMMON),
         "Repaints what is under the mask from a prompt with Z-Image Turbo, at the cost of the edit.",
     ),
+    "Compare Presets, FLUX.1 Fill (HiLo)": Blueprint(
+        compare.fill_presets,
+        (*MODEL, *(("HiLoCompare", name) for name in ("presets", "seed", "control_after_generate", "steps"))),
+        "Fills the mask with each preset on the same noise, and says which cannot be told from normal speed on your model.",
+    ),
 }  # fmt: skip
 
 
@@ -84,7 +90,8 @@ def blueprint(info: dict[str, Any], name: str) -> dict[str, Any]:
     """The file's content. info: the server's object_info."""
     g, of = Example(info), BLUEPRINTS[name]
     of.make(g)
-    photo, save = (next(node for node in g.nodes if node["type"] == kind) for kind in ENDS[:2])
+    photo = next(node for node in g.nodes if node["type"] == ENDS[0])
+    taken = {node["id"]: OUTPUTS[node["type"]] for node in g.nodes if node["type"] in OUTPUTS}
     encode, field = _prompt(g)
     by_kind = {node["type"]: node["id"] for node in g.nodes}
     nodes = [n for n in g.nodes if n["type"] not in ENDS]
@@ -93,8 +100,8 @@ def blueprint(info: dict[str, Any], name: str) -> dict[str, Any]:
     for link in links:
         if link["origin_id"] == photo["id"]:  # slots 0 and 1: picture and mask
             link["origin_id"] = INSIDE
-        if link["target_id"] == save["id"]:
-            link["target_id"], link["target_slot"] = OUTSIDE, 0
+        if link["target_id"] in taken:
+            link["target_id"], link["target_slot"] = OUTSIDE, list(taken).index(link["target_id"])
     prompt = len(links) + 1
     encode["inputs"].append({"name": field, "type": "STRING", "widget": {"name": field}, "link": prompt})
     slot = len(encode["inputs"]) - 1
@@ -106,7 +113,8 @@ def blueprint(info: dict[str, Any], name: str) -> dict[str, Any]:
 
     inputs = [{"id": _identity(label), "name": label, "type": kind, "linkIds": ends("origin", INSIDE, number), "pos": [-60, 20 + 20 * number]}
               for number, (label, kind) in enumerate((("image", "IMAGE"), ("mask", "MASK"), ("prompt", "STRING")))]  # fmt: skip
-    outputs = [{"id": _identity("out"), "name": "image", "type": "IMAGE", "linkIds": ends("target", OUTSIDE, 0), "pos": [2000, 20]}]  # fmt: skip
+    outputs = [{"id": _identity("out" if label == "image" else label), "name": label, "type": kind, "linkIds": ends("target", OUTSIDE, number), "pos": [2000, 20 + 20 * number]}
+               for number, (label, kind) in enumerate(taken.values())]  # fmt: skip
     state = {"lastGroupId": 0, "lastNodeId": len(g.nodes), "lastLinkId": len(links), "lastRerouteId": 0}
     definition = {
         "id": _identity(name), "version": 1, "state": state, "revision": 0, "config": {}, "name": name,
@@ -117,7 +125,7 @@ def blueprint(info: dict[str, Any], name: str) -> dict[str, Any]:
         "id": 1, "type": definition["id"], "pos": [0, 0], "size": [340, 200], "flags": {}, "order": 0, "mode": 0,
         "inputs": [{"name": i["name"], "type": i["type"], "link": None} | ({"widget": {"name": "prompt"}} if i["type"] == "STRING" else {})
                    for i in inputs],
-        "outputs": [{"name": "image", "type": "IMAGE", "links": []}], "title": name,
+        "outputs": [{"name": label, "type": kind, "links": []} for label, kind in taken.values()], "title": name,
         "properties": {"proxyWidgets": [["-1", "prompt"], *([str(by_kind[kind]), widget] for kind, widget in of.shown)]},
         "widgets_values": [],
     }  # fmt: skip

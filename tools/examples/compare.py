@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.examples import fill
 from tools.examples.base import Example
 
 
@@ -22,3 +23,13 @@ def presets(g: Example) -> None:
     g.explain("Compare presets", "The same seed at normal speed and with each preset. The slider shows both; the buttons below it choose what lies over "
               "normal speed. The text says which preset cannot be told from it here.\n\nWith your own model: put *HiLo Compare* in the place of the "
               "sampler, choose a preset, and put the sampler with *HiLo Model Patch* back.")  # fmt: skip
+
+
+def fill_presets(g: Example) -> None:
+    """FLUX.1 Fill with each preset, for the blueprint: the pictures in their order, and the verdict."""
+    photo = g.picture()
+    cond, model, vae = fill._fill(g, photo, (photo, "IMAGE"), (photo, "MASK"), "a red hot air balloon")
+    found = g.add("HiLoCompare", (1160, 0), {"scheduler": "normal"}, size=(440, 860), model=model, positive=(cond, "positive"),
+                  negative=(cond, "negative"), latent_image=(cond, "latent"), vae=(vae, "VAE"))  # fmt: skip
+    g.add("SaveImage", (1660, 0), size=(400, 390), images=(found, "compressed"))
+    g.add("PreviewAny", (1660, 440), size=(400, 220), source=(found, "text"))
