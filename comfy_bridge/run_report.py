@@ -34,8 +34,8 @@ class RunReport:
     model_speedup: float | None = None  # what the cost model alone says
     note: str = ""
     others: tuple[str, ...] = ()  # what else was on the model
-    agreement: float | None = None  # of the strip's answer with the dense one at the step that was checked, 0 to 1
     setting: Setting | None = None  # what the run was, where it was compressed
+    agreement: float | None = None  # of the strip's answer with the dense one at the step that was checked, 0 to 1
     shared_error: float | None = None  # there, of two strips' mean over their difference (`spot_check`)
 
     def gain(self) -> str:

@@ -138,6 +138,8 @@ def test_report_has_all_and_hides_names(folders):
     report.measured(found, folders / "m.json")
     names = {r["picture"] for r in json.loads((folders / "m.json").read_text())["records"]}
     assert names == {"picture 1", "picture 2", "picture 3"}
+    runs.seeds = [2]
+    assert {r["seed"] for r in report.write(runs, {})["records"]} == {2}, "what was not asked for does not count"
 
 
 def test_intervals():

@@ -36,7 +36,7 @@ EXPLAINED = (
 
 def write(runs: Runs, facts: dict[str, Any]) -> dict[str, Any]:
     """Both files; gives what the JSON has."""
-    records = [r for r in runs.records() if r["preset"] in runs.presets]
+    records = [r for r in runs.records() if r["preset"] in runs.presets and r["seed"] in runs.seeds]
     found = facts | {"pictures": len({r["picture"] for r in records}), "seeds": runs.seeds}
     found |= summary(records, runs.presets) | {"records": records}
     (runs.folder / "report.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -116,6 +116,17 @@ def test_a_plan_chooses_when_it_is_made(folder, nodes, run_log):
     assert "dense run: auto stays with dense" in line
 
 
+def test_compare_takes_from_such_a_plan_only_where_the_edit_is(folder, nodes):
+    model, edit, mask = patcher(flux()), case(SMALL[0], 24, 32, edit=EDIT), torch.zeros(1, 192, 256)
+    mask[:, 32:112, 48:160] = 1
+    for name in ("fast", "balanced", "quality"):
+        comparisons.remember(identity(model), trials(name, "softens the edit"))
+    plan = nodes.select.execute(torch.rand(1, 192, 256, 3), mask, "auto", model=model).args[0]
+    compare, latent = load_pack("nodes.compare").HiLoCompare, {"samples": edit.latent}
+    given = (model, 0, 2, 1.0, "euler", "simple", edit.positive, latent)
+    assert "of 192 tokens" in compare.execute(*given, presets="fast", plan=plan).args[3]
+
+
 def test_the_live_map_shows_what_would_be_taken(folder, nodes, monkeypatch):
     select, route = load_pack("nodes.token_select").HiLoTokenSelect, load_pack("nodes.preview.route")
     dilate = load_pack("nodes.mask_dilate").HiLoMaskDilate
