@@ -48,9 +48,10 @@ def test_report_is_short():
     assert text.split("\n\n")[1].startswith("**Conclusion.**")
 
 
-def test_presets_are_those_that_were_evaluated():
+@pytest.mark.parametrize("name", ["evaluate", "shipped"])
+def test_presets_are_those_that_were_evaluated(name):
     """Whoever changes a preset evaluates it again."""
-    assert evaluate.settings() == tables.result("evaluate")["presets"]
+    assert evaluate.settings() == tables.result(name)["presets"]
 
 
 def test_snippet_runs():

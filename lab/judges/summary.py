@@ -29,14 +29,13 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 def _pools(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """The cells that a run counts in: its own; its judge's run over all bins; and all judges and runs together. Of runs
-    that cover more than bins: by sampler and steps, by kind of mask, and all together."""
+    that cover more than bins: those of bins by sampler and steps; by kind of mask; all with the same guidance."""
     judge, side, kind, steps, sampler, cfg, prompted, group, scheme = key
     if group == "shipped":
-        if kind in map(str, RATIOS):
-            kind = "all"
-        by_sampler = (judge, side, kind, steps, sampler, cfg, prompted, group, scheme)
-        by_kind = (judge, side, kind, 0, "all", cfg, prompted, group, scheme)
-        return [by_sampler, by_kind, (judge, 0, "all", 0, "all", 0.0, False, group, scheme)]
+        plain = kind in map(str, RATIOS)
+        by_sampler = [(judge, side, "all", steps, sampler, cfg, prompted, group, scheme)] if plain else []
+        by_kind = (judge, side, "all" if plain else kind, 0, "all", cfg, prompted, group, scheme)
+        return [*by_sampler, by_kind, (judge, 0, "all", 0, "all", cfg, prompted, group, scheme)]
     if group != "main" or kind not in map(str, RATIOS):
         return [key]
     run = (judge, side, "all", steps, sampler, cfg, prompted, group, scheme)
@@ -107,9 +106,15 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def store_shipped(files: list[Path], facts: dict[str, Any]) -> None:
-    """`lab/results/shipped.json`: the presets as they ship, and plans by stage. facts: with the presets' settings."""
+    """`lab/results/shipped.json`: the presets as they ship, and plans by stage. facts: with their settings. Tasks
+    that a deadline cut short are left out, so that all schemes are seen on the same ones."""
+    records, by_task = read(files), defaultdict(list)
+    for record in records:
+        by_task[tuple(record[k] for k in (*CELL[:-1], "picture"))].append(record)
+    most = {group: max(len(of) for key, of in by_task.items() if group in key) for group in ("shipped", "stages")}
+    records = [r for of in by_task.values() if len(of) == most[of[0]["group"]] for r in of]
     path = host.ROOT / "lab" / "results" / "shipped.json"
-    text = json.dumps(facts | compact(summed(read(files))), separators=(",", ":")).replace("],[", "],\n[")
+    text = json.dumps(facts | compact(summed(records)), separators=(",", ":")).replace("],[", "],\n[")
     path.write_text(text + "\n", encoding="utf-8")
 
 
