@@ -123,13 +123,13 @@ def test_a_run_inside_takes_the_plan_that_it_is_given() -> None:
     from hilo_token.comfy_bridge.source import Source
     from hilo_token.hilo_core.grid import TokenGrid
 
-    latent, mask = torch.rand(1, 4, 16, 16), torch.zeros(1, 1, 16, 16)
-    mask[..., 4:8, 6:12] = 1
+    latent, edit = torch.rand(1, 4, 16, 16), torch.zeros(8, 8, dtype=torch.bool)
+    edit[2:4, 3:6] = True
     settings = TokenSettings(dilation=0.0, amount=0.0, max_high=0.0, levels=(), multiple=1)
 
     def chosen() -> torch.Tensor:
         source, grid = Source(latent, latent, False), TokenGrid(16, 16, 2)
-        return planning.choose_plan(source, mask, grid, settings, None, lambda count: False, 0.9).kept
+        return planning.choose_plan(source, edit, grid, settings, None, lambda count: False, 0.9).kept
 
     own = chosen()
     other = make_plan(torch.ones(8, 8, dtype=torch.bool).tril(), torch.rand(8, 8), settings)

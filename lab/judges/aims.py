@@ -31,23 +31,33 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def aims() -> str:
-    """The presets, what they keep, and what was aimed at."""
-    lines = []
+    """The presets, what they keep, what was aimed at, and why it is missed: what edit and margin take alone, and
+    of the settings with as few tokens as were aimed at, the one nearest to dense and what of the rule it fails."""
+    lines, stored = [], choose.load()
+    rows = choose.by_scheme(choose.cells(stored))
     for name, (tokens, speed) in AIMS.items():
         setting = shipped(name)
         kept, fast = choose.shares(setting.preset.tokens), choose.speeds(setting)
-        found = rule.judge([r for r in choose.cells(choose.load()) if r["scheme"] == setting.name], name)
-        aim = " / ".join(map(str, tokens))
+        found = rule.judge(rows[setting.name], name)
+        alone = replace(setting.preset.tokens, levels=(), amount=0.0, max_high=0.0, multiple=1)
+        few = [c for c in choose.ranked(stored, name) if within(name, c.shares) and not c.setting.first]
+        best = max(few, key=lambda c: c.verdict.agreement)
+        near, fails = rule.agreements(rows[best.setting.name]), best.verdict.failures
         wish = "-"
         if speed:
-            wish = f"{' / '.join(map(str, speed))}: " + (
-                "met" if all(a >= b for a, b in zip(fast, speed, strict=True)) else "**missed**"
-            )
-        met = "met" if within(name, kept) else "**missed**"
-        lines.append([f"`{name}`", setting.name, _whole(kept), f"{aim}: {met}",
-                      " / ".join(f"{s:.2f}x" for s in fast), wish,
-                      f"{found.agreement:.1f} of {rule.AGREEMENT[name]:.0f} dB"])  # fmt: skip
-    head = ["preset", "cells, margin, detail, bias", "% of 4,096 tokens", "aim", "predicted, kernels", "aim",
+            met = all(a >= b for a, b in zip(fast, speed, strict=True))
+            wish = f"{' / '.join(map(str, speed))}: {'met' if met else '**missed**'}"
+        lines.append([
+            f"`{name}`", setting.name, _whole(kept),
+            f"{' / '.join(map(str, tokens))}: {'met' if within(name, kept) else '**missed**'}",
+            _whole(choose.shares(alone)),
+            f"{best.setting.name} ({_whole(best.shares)}): {' / '.join(f'{near[j]:.1f}' for j in sorted(near))} dB; "
+            + (f"{len(fails)} other limits, as {fails[0]}" if fails else "no other limit"),
+            " / ".join(f"{s:.2f}x" for s in fast), wish,
+            f"{found.agreement:.1f} of {rule.AGREEMENT[name]:.0f} dB",
+        ])  # fmt: skip
+    head = ["preset", "cells, margin, detail, bias", "% of 4,096 tokens", "aim", "edit and margin alone",
+            "within the aim, nearest to dense (J1 / J2 / J3); fails", "predicted, kernels", "aim",
             "worst judge to dense"]  # fmt: skip
     return table(head, lines)
 
@@ -59,28 +69,3 @@ def _whole(shares: Iterable[float]) -> str:
 def within(name: str, shares: Iterable[float]) -> bool:
     """Whether shares of the tokens are those aimed at, or fewer, in whole percent."""
     return all(100 * s <= aim + 0.5 for s, aim in zip(shares, AIMS[name][0], strict=True))
-
-
-def binding() -> str:
-    """Of the settings with as few tokens as were aimed at, the one nearest to dense, and what of the rule it fails."""
-    lines, stored = [], choose.load()
-    rows = choose.by_scheme(choose.plain(stored))
-    for name, (tokens, _) in AIMS.items():
-        few = [c for c in choose.ranked(stored, name) if within(name, c.shares) and not c.setting.first]
-        best = max(few, key=lambda c: c.verdict.agreement)
-        cells = rows[best.setting.name]
-        near = rule.agreements([c for c in cells if c["kind"] == "all"])
-        worst = min(near, key=near.__getitem__)
-        low = min((c for c in cells if c["judge"] == worst and c["kind"] != "all"), key=lambda c: c["psnr_dense"])
-        alone = replace(shipped(name).preset.tokens, levels=(), amount=0.0, max_high=0.0, multiple=1)
-        fails = best.verdict.failures
-        lines.append([
-            f"`{name}`", f"{_whole(choose.shares(alone))} of {' / '.join(map(str, tokens))}",
-            f"{best.setting.name}: {_whole(best.shares)}",
-            f"{' / '.join(f'{near[j]:.1f}' for j in sorted(near))} of {rule.AGREEMENT[name]:.0f} dB",
-            f"{worst} {low['side']} px, {low['steps']} steps, {low['kind']} %: {low['psnr_dense']:.1f} dB",
-            f"{len(fails)}: {fails[0]}" if fails else "-",
-        ])  # fmt: skip
-    head = ["preset", "edit and its margin alone, of the aim", "within the aim, nearest to dense", "J1 / J2 / J3",
-            "lowest cell", "other limits missed"]  # fmt: skip
-    return table(head, lines)

@@ -49,16 +49,11 @@ def load() -> dict[str, Any]:
     return found
 
 
-def plain(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
-    """The cells of plain runs with euler."""
+def cells(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
+    """The cells that the rule looks at: plain runs of euler, with bins pooled."""
     from lab.judges.summary import expand
 
-    return [c for c in expand(stored[chosen]) if c["group"] == "main"]
-
-
-def cells(stored: dict[str, Any], chosen: str = "choice") -> list[dict[str, Any]]:
-    """Those that the rule looks at: with bins pooled."""
-    return [c for c in plain(stored, chosen) if c["kind"] == "all"]
+    return [c for c in expand(stored[chosen]) if c["group"] == "main" and c["kind"] == "all"]
 
 
 def by_scheme(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -48,7 +48,8 @@ def _runs(found: list[dict[str, Any]]) -> str:
 
 def _change(found: list[dict[str, Any]]) -> str:
     (row,) = found
-    return f"{row['psnr_change']:+.2f} ±{row['psnr_change_half']:.2f}"
+    half = row["psnr_change_half"]  # none of a single picture
+    return f"{row['psnr_change']:+.2f}" + (f" ±{half:.2f}" if half is not None else "")
 
 
 def _by_steps(scheme: str, **wanted: Any) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from lab.judges import choose, habits, settings
-from lab.judges.aims import aims, binding, shipped, table
+from lab.judges.aims import aims, shipped, table
 from lab.judges.settings import BALANCED, FAST, LEAN, QUALITY, THICK, Setting
 from lab.judges.summary import expand
 from lab.judges.tasks import KINDS
@@ -32,8 +32,7 @@ def _named() -> dict[str, str]:
     before = {f"{n}, as it was (bias 0.75)": replace(s, bias=0.75).name for n, s in
               (("fast", FAST), ("balanced", BALANCED), ("quality", QUALITY))}  # fmt: skip
     whole = {"fast, as it was, bias 1": FAST.name, "balanced, 50 % of the energy, bias 1": BALANCED.name}
-    papers = {"`paper`": "paper", "paper's averages, bias 1": "paper, bias 1",
-              "`paper with mass`": "paper, bias 1, real tokens"}  # fmt: skip
+    papers = {"`paper`": "paper", "`paper with mass`": "paper, bias 1, real tokens"}
     rivals = {"random tokens with mass": "random with mass, tokens of balanced",
               "crop, as many tokens": "crop, tokens of balanced"}  # fmt: skip
     return ours | before | whole | papers | rivals | {n: n for n in ("dense, 4 steps", "dense, another seed")}
@@ -99,7 +98,7 @@ def wider() -> str:
         for chosen in ("choice", "wider", "final"):
             found = _pick(_rows(chosen), judge="all", scheme=name, group="main")
             line.append(_changes(found[0]) if found else "-")
-        if shown.startswith("`") or shown in ("dense, 4 steps", "balanced, as it was (bias 0.75)"):
+        if shown.startswith("`") or shown == "dense, 4 steps":
             lines.append(line)
     counts = {c: max(r["n"] for r in _rows(c) if r["judge"] == "all") for c in ("choice", "wider", "final")}
     return table(["PSNR, dB; SSIM", *(f"{c}, {n} pictures" for c, n in counts.items())], lines)
@@ -117,7 +116,7 @@ def final() -> str:
                 break
             line.append(" / ".join(f"{c[0]['psnr_dense']:.1f}" for c in bins) + f"; {pooled[0]['psnr_change']:+.2f} "
                         f"±{pooled[0]['psnr_change_half']:.2f}; {pooled[0]['sharpness_mid']:.2f}")  # fmt: skip
-        if len(line) == 4 and (shown.startswith("`") or shown.startswith(("dense", "random", "crop"))):
+        if len(line) == 4 and (shown.startswith("`") or shown.startswith(("dense, 4", "random", "crop"))):
             lines.append(line)
     return table(["", *JUDGES], lines)
 
@@ -190,17 +189,15 @@ def stage_plot() -> str:
 
 
 def samplers() -> str:
-    """Turns against one set."""
-    rows = _pick(_rows("choice"), group="turns")
-    cells = {s: _pick(rows, sampler=s) for s in sorted({r["sampler"] for r in rows})}
-    return _by_judge(cells, {"turns": BALANCED.name, "one set": replace(BALANCED, turns=1).name})
-
-
-def wide_samplers() -> str:
-    """The same with a setting between `balanced` and `quality`."""
-    rows = _pick(_rows("choice"), group="habits")
-    cells = {f"{s}, {n} steps": _pick(rows, sampler=s, steps=n) for s in ("lms", "ipndm") for n in (8, 20)}
-    return _by_judge(cells, {"turns": WIDE.name, "one set": replace(WIDE, turns=1).name})
+    """Turns against one set: `balanced` as it was, then "wide", a setting between `balanced` and `quality`."""
+    cells: dict[str, list[Row]] = {}
+    for base, group, shown in ((BALANCED, "turns", "{0}"), (WIDE, "habits", "wide, {0}, {1} steps")):
+        names = {base.name: "turns", replace(base, turns=1).name: "one set"}
+        for row in _pick(_rows("choice"), group=group):
+            if row["scheme"] in names and (group == "turns" or row["sampler"] in ("lms", "ipndm")):
+                heading = shown.format(row["sampler"], row["steps"])
+                cells.setdefault(heading, []).append(row | {"scheme": names[row["scheme"]]})
+    return _by_judge({h: cells[h] for h in sorted(cells)}, {"turns": "turns", "one set": "one set"})
 
 
 def masks() -> str:
@@ -217,18 +214,18 @@ def masks() -> str:
 
 
 def lora() -> str:
-    """Strips with and without their own LoRA."""
+    """Strips with and without their own LoRA, in a sentence."""
     rows = _pick(_rows("choice"), group="lora")
     names = {"wide, margin 2": WIDE.name, "`quality`": replace(THICK, energy=0.25, bias=0.92).name}
-    lines = []
+    parts = []
     for shown, name in names.items():
-        cells = [" ; ".join(_short(_pick(rows, judge=j, scheme=n)) for n in (name, f"{name}, LoRA")) for j in JUDGES]
-        lines.append([shown, *cells])
-    return table(["without ; with", *JUDGES], lines)
+        each = [" / ".join(_short(_pick(rows, judge=j, scheme=n)) for j in JUDGES) for n in (name, f"{name}, LoRA")]
+        parts.append(f"{shown}: without {each[0]}, with {each[1]}")
+    return f"{'; '.join(parts)} ({' / '.join(JUDGES)}).\n"
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "judges": judges, "aims": aims, "binding": binding, "runs": runs, "wider": wider, "final": final, "equal": equal,
-    "caches": caches, "stages": stages, "samplers": samplers, "wide_samplers": wide_samplers, "habits": habits.habits,
+    "judges": judges, "aims": aims, "runs": runs, "wider": wider, "final": final, "equal": equal,
+    "caches": caches, "stages": stages, "samplers": samplers, "habits": habits.habits,
     "masks": masks, "lora": lora,
 }  # fmt: skip
