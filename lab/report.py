@@ -105,15 +105,22 @@ def pareto(ratio: float) -> str:
 
 def speed() -> str:
     """Speed-up of whole runs against mask ratio, for each canvas, beside the paper's figures."""
-    rows = [r for r in result("bench_gpu")["rows"] if r["model"] == "FLUX.1 Fill" and r["preset"] == "balanced"
-            and r["steps"] == 8 and not r["stack"] and r["weights"] == "bf16"]  # fmt: skip
+    wanted = {
+        "model": "FLUX.1 Fill",
+        "preset": "balanced",
+        "steps": 8,
+        "batch": 1,
+        "state": "new mask",
+        "dynamic": False,
+    }
+    rows = [r for r in result("bench_runs")["rows"] if wanted.items() <= r.items()]
     series = [
         Series(f"{side} px", [(r["ratio"], r["speedup"]) for r in rows if r["side"] == side], COLOURS[number], True)
         for number, side in enumerate(sorted({r["side"] for r in rows}))
     ]
     paper = Series("paper, its own model, A100", list(zip(RATIOS, (3.13, 2.59, 1.67), strict=True)), COLOURS[5], True)
-    return chart("FLUX.1 Fill, 12 B, 8 steps, `balanced`, NVIDIA H200", "mask ratio, %", "speed-up of the whole run",
-                 [*series, paper])  # fmt: skip
+    title = f"FLUX.1 Fill, 12 B, 8 steps, `balanced`, {rows[0]['device'].split(',')[0]}"
+    return chart(title, "mask ratio, %", "speed-up of the whole run", [*series, paper])
 
 
 def plots() -> dict[str, str]:

@@ -114,15 +114,12 @@ def _kinds(rows: list[dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
     return list(found.values())
 
 
-def _run_cells(mine: dict[str, dict[str, Any]]) -> list[str]:
-    """Mask, tokens, time of dense, gain in each state, dense steps that take as long as a run with a new mask."""
-    first, new = next(iter(mine.values())), mine["new mask"]
-    cells = [f"{first['ratio']} %", f"{statistics.median(first['tokens']):.0f} of {first['total']}"]
-    cells += [f"{first['dense_s']:.2f} s", *(f"{mine[s]['speedup']:.2f}x" if s in mine else "" for s in STATES)]
-    return [*cells, f"{new['steps'] / new['speedup']:.1f} of {new['steps']}"]
-
-
-RUN_HEADS = ["mask", "tokens", "dense", *STATES, "dense steps in that time"]
+def _times(row: dict[str, Any] | None) -> str:
+    """The median gain of some runs, and where they are several from which to which."""
+    if row is None:
+        return ""
+    spread = f" ({min(row['speedups']):.2f} to {max(row['speedups']):.2f})" if len(row["speedups"]) > 1 else ""
+    return f"{row['speedup']:.2f}x{spread}"
 
 
 def _measured(rows: list[dict[str, Any]]) -> str:
@@ -134,24 +131,38 @@ def _measured(rows: list[dict[str, Any]]) -> str:
 
 def runs() -> str:
     """Whole runs of FLUX.1 Fill as an artist has them: cold, with a new mask, with the same again, without graphs."""
-    facts = [r for r in result("bench_runs")["rows"] if r["model"] == "FLUX.1 Fill"]
-    rows = []
+    facts, rows = result("bench_runs")["rows"], []
     for mine in _kinds(facts):
-        r = next(iter(mine.values()))
+        r, new = next(iter(mine.values())), mine["new mask"]
         name = f"`{r['preset']}`, {r['side']} px" + (f", batch {r['batch']}" if r["batch"] > 1 else "")
         name += (f", {r['steps']} steps" if r["steps"] != 8 else "") + ", dynamic VRAM" * r["dynamic"]
-        rows.append([name, *_run_cells(mine)])
-    return markdown(["preset", *RUN_HEADS], rows) + _measured(facts)
+        rows.append([name, f"{r['ratio']} %", f"{statistics.median(r['tokens']):.0f} of {r['total']}",
+                     f"{r['dense_s']:.2f} s", *(_times(mine.get(state)) for state in STATES),
+                     f"{new['steps'] / new['speedup']:.1f} of {new['steps']}"])  # fmt: skip
+    heads = ["preset", "mask", "tokens", "dense", *STATES, "dense steps in that time"]
+    return markdown(heads, rows) + _measured(facts)
 
 
-def models() -> str:
-    """The same of other models."""
-    facts = [r for r in result("bench_runs")["rows"] if r["model"] != "FLUX.1 Fill"]
-    rows = []
-    for mine in _kinds(facts):
-        r = next(iter(mine.values()))
-        rows.append([r["model"], f"{r['side']} px", *_run_cells(mine)])
-    return markdown(["model", "canvas", *RUN_HEADS], rows) + _measured(facts)
+AIMS = {  # preset, side, batch: cold, new mask, same mask, each for three mask ratios
+    ("balanced", 1024, 1): ((2.7, 2.5, 1.7), (3.5, 2.8, 1.9), (3.8, 2.9, 2.0)),
+    ("fast", 1024, 1): ((3.13, 2.7, 1.8), (4.0, 3.1, 2.0), (4.4, 3.3, 2.1)),
+    ("balanced", 1024, 4): ((3.4, 2.8, 1.8), (3.8, 3.0, 2.0), (3.9, 3.0, 2.0)),
+    ("balanced", 2048, 1): ((7.5, 4.5, 2.5), (8.0, 4.8, 2.6), (8.5, 5.0, 2.7)),
+}
+
+
+def aims() -> str:
+    """What was measured, and what was aimed at."""
+    facts, rows = result("bench_runs")["rows"], []
+    for (preset_name, side, batch), wanted in AIMS.items():
+        cells = []
+        for state, numbers in zip(STATES, wanted, strict=False):
+            kind = {"preset": preset_name, "side": side, "batch": batch, "steps": 8, "state": state, "dynamic": False}
+            found = [r["speedup"] for r in facts if kind.items() <= r.items()]
+            cells.append(" / ".join(f"{x:.2f}" for x in found) + " of " + " / ".join(f"{x:g}" for x in numbers))
+        name = f"`{preset_name}`, {side} px" + (f", batch {batch}" if batch > 1 else "")
+        rows.append([name, *cells])
+    return markdown(["mask 6.38 / 15.92 / 35.36 %", *STATES[:3]], rows)
 
 
 def beside() -> str:
@@ -179,6 +190,23 @@ def graphs() -> str:
         made = sum("replayed" in row["graphs"] for row in facts["rows"])
         rows.append([f"`{facts['command']}`", str(len(facts["rows"])), str(same), str(made)])
     return markdown(["command", "checks", "the same, bit for bit", "of them with graphs"], rows)
+
+
+def models() -> str:
+    """Other full-size models on a GPU."""
+    from lab.speed.real_models import REAL
+
+    facts, rows = result("bench_gpu"), []
+    names = [name for name in REAL if name != "FLUX.1 Fill"]
+    mine = [r for r in facts["rows"] if r["model"] in names and not r["stack"]]
+    for r in sorted(mine, key=lambda r: (names.index(r["model"]), r["side"])):
+        tokens = " to ".join(str(n) for n in sorted({min(r["tokens"]), max(r["tokens"])}))
+        rows.append([r["model"], f"{r['side']} px", f"{r['ratio']} %", f"{r['speedup']:.2f}x",
+                     f"{tokens} of {r['total']}", f"{r['dense_s']:.2f} s", f"{r['hilo_s']:.2f} s",
+                     f"{r['hilo_gib']:.1f} of {r['dense_gib']:.1f} GiB"])  # fmt: skip
+    head = ["model", "canvas", "mask", "whole run", "tokens", "dense", "compressed", "peak memory"]
+    commits = ", ".join(dict.fromkeys(r["commit"] for r in mine))
+    return markdown(head, rows) + f"\n{facts['device']}; commits {commits}; `python -m lab.speed.gpu`.\n"
 
 
 def profile() -> str:
@@ -227,28 +255,15 @@ def compatibility() -> str:
     return markdown(["with", "result", "", "test"], [list(row) for row in features.table()])
 
 
-HEADLINE = (
-    ("FLUX.1 Fill", 1024),
-    ("FLUX.1 Fill", 2048),
-    ("FLUX.2 klein 4B", 1024),
-    ("Qwen-Image-Edit", 1024),
-    ("Z-Image", 2048),
-)
-
-
 def headline() -> str:
-    """What an edit of 6.38 % of a picture costs: five rows."""
-    facts, rows, used = result("bench_runs")["rows"], [], []
-    for model, side in HEADLINE:
-        wanted = {"model": model, "side": side, "ratio": 6.38, "preset": "balanced", "weights": "bf16", "steps": 8,
-                  "batch": 1, "state": "new mask", "dynamic": False}  # fmt: skip
-        found = [r for r in facts if wanted.items() <= r.items()]
-        used += found[:1]
-        rows += [[model, f"{side} px", f"{r['dense_s']:.2f} s", f"{statistics.median(r['seconds']):.2f} s",
-                  f"**{r['speedup']:.1f}x**"] for r in found[:1]]  # fmt: skip
-    head = ["model", "picture", "dense", "HiLo-Token", "faster"]
-    what = "8 steps, preset `balanced`, 6.38 % of the picture masked, a new mask on a warm model; "
-    return f"{markdown(head, rows)}\n{what}{used[0]['device'].split(',')[0]}, commit {used[0]['commit']}.\n"
+    """What an edit costs on two canvases, for three sizes of mask."""
+    wanted = {"preset": "balanced", "steps": 8, "batch": 1, "state": "new mask", "dynamic": False}
+    used = [r for r in result("bench_runs")["rows"] if wanted.items() <= r.items()]
+    rows = [[f"{r['side']} px", f"{r['ratio']} %", f"{r['dense_s']:.2f} s", f"{statistics.median(r['seconds']):.2f} s",
+             f"**{r['speedup']:.1f}x**"] for r in used]  # fmt: skip
+    what = "FLUX.1 Fill, 8 steps, preset `balanced`, a new mask on a warm model"
+    where = f"{used[0]['device'].split(',')[0]}, commit {used[0]['commit']}"
+    return f"{markdown(['picture', 'masked', 'dense', 'HiLo-Token', 'faster'], rows)}\n{what}; {where}.\n"
 
 
 def checkpoints() -> str:
@@ -272,6 +287,6 @@ def workflows() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline, "checkpoints": checkpoints, "workflows": workflows, "presets": presets, "families": families,
     "uncompressed": uncompressed,
-    "bench": bench, "planning": planning, "runs": runs, "models": models, "beside": beside, "cold": cold,
+    "bench": bench, "planning": planning, "runs": runs, "aims": aims, "models": models, "beside": beside, "cold": cold,
     "profile": profile, "quality": quality, "compatibility": compatibility, "graphs": graphs,
 }  # fmt: skip
