@@ -8,7 +8,7 @@ from tools import demo
 from tools.examples import blueprint, compare, edit, fill, leaders, noise_mask
 from tools.examples.base import Example
 from tools.server import ComfyServer
-from tools.thumbnails import draw
+from tools.thumbnails import SMALL, draw
 from tools.workflow import FOLDER, save
 
 WORKFLOWS: dict[str, Callable[[Example], None]] = {
@@ -29,11 +29,13 @@ WORKFLOWS: dict[str, Callable[[Example], None]] = {
     **leaders.WORKFLOWS,
     "FLUX.1 Fill - fill with detail": fill.fill_detail,
     "Demo - compare presets": compare.presets,
+    "Qwen-Image-Edit 2511 Lightning - masked edit": edit.qwen_lightning,
 }
 
 
 def main() -> None:
-    """Write them all, and the thumbnails of those that cannot be run here; `tools.thumbnails` runs the demo."""
+    """Write them all, and the thumbnails that are missing; `tools.thumbnails` runs the demo for its own. One that is
+    there stays, as each new drawing weighs on every clone."""
     with ComfyServer() as server:
         info = server.object_info()
     blueprint.write(info)
@@ -41,8 +43,9 @@ def main() -> None:
         example = Example(info)
         make(example)
         save(name, example.workflow())
-        if name != demo.WORKFLOW:
-            draw(name, number).save(FOLDER / f"{name}.jpg", quality=76, optimize=True, progressive=True)
+        picture = FOLDER / f"{name}.jpg"
+        if name != demo.WORKFLOW and not picture.exists():
+            draw(name, number).save(picture, **SMALL)
 
 
 if __name__ == "__main__":

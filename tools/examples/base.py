@@ -9,6 +9,7 @@ from tools.graph import Graph
 
 HUB = "https://huggingface.co/"
 FLUX, QWEN = "Comfy-Org/flux1-dev/resolve/main/", "Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files/"
+QWEN21 = "Comfy-Org/Qwen-Image-2.1/resolve/main/"
 TEXT = "comfyanonymous/flux_text_encoders/resolve/main/"
 FLUX2, Z = "Comfy-Org/flux2-dev/resolve/main/split_files/", "Comfy-Org/z_image_turbo/resolve/main/split_files/"
 MODELS = {  # file name -> folder under models/, address of the folder on the hub; as in the official templates
@@ -17,15 +18,20 @@ MODELS = {  # file name -> folder under models/, address of the folder on the hu
     "flux1-dev-kontext_fp8_scaled.safetensors": ("diffusion_models", "Comfy-Org/flux1-kontext-dev_ComfyUI/resolve/main/split_files/diffusion_models/"),
     "flux2_dev_fp8mixed.safetensors": ("diffusion_models", FLUX2 + "diffusion_models/"),
     "qwen_image_edit_2509_fp8_e4m3fn.safetensors": ("diffusion_models", "Comfy-Org/Qwen-Image-Edit_ComfyUI/resolve/main/split_files/diffusion_models/"),
-    "qwen_image_edit_2511_bf16.safetensors": ("diffusion_models", "Comfy-Org/Qwen-Image-Edit_ComfyUI/resolve/main/split_files/diffusion_models/"),
+    "qwen_image_edit_2511_fp8mixed.safetensors": ("diffusion_models", "Comfy-Org/Qwen-Image-Edit_ComfyUI/resolve/main/split_files/diffusion_models/"),
+    "Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors": ("loras", "lightx2v/Qwen-Image-Edit-2511-Lightning/resolve/main/"),
+    "qwen_image_2.1_int8_convrot.safetensors": ("diffusion_models", QWEN21 + "diffusion_models/"),
+    "qwen_image_2.1_turbo_int8_convrot.safetensors": ("diffusion_models", QWEN21 + "diffusion_models/"),
     "flux-2-klein-4b-fp8.safetensors": ("diffusion_models", "black-forest-labs/FLUX.2-klein-4b-fp8/resolve/main/"),
     "qwen_image_fp8_e4m3fn.safetensors": ("diffusion_models", QWEN + "diffusion_models/"),
     "z_image_turbo_bf16.safetensors": ("diffusion_models", Z + "diffusion_models/"),
     "sd3.5_large_fp8_scaled.safetensors": ("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/"),
     "anima-base-v1.0.safetensors": ("diffusion_models", "circlestone-labs/Anima/resolve/main/split_files/diffusion_models/"),
     "krea2_turbo_fp8_scaled.safetensors": ("diffusion_models", "Comfy-Org/Krea-2/resolve/main/diffusion_models/"),
+    "krea2_style_reference.safetensors": ("loras", "Comfy-Org/Krea-2/resolve/main/loras/"),
     "qwen_3_06b_base.safetensors": ("text_encoders", "circlestone-labs/Anima/resolve/main/split_files/text_encoders/"),
     "qwen3vl_4b_fp8_scaled.safetensors": ("text_encoders", "Comfy-Org/Krea-2/resolve/main/text_encoders/"),
+    "qwen3vl_8b_int8_convrot.safetensors": ("text_encoders", QWEN21 + "text_encoders/"),
     "clip_l.safetensors": ("text_encoders", TEXT),
     "t5xxl_fp16.safetensors": ("text_encoders", TEXT),
     "t5xxl_fp8_e4m3fn_scaled.safetensors": ("text_encoders", TEXT),
@@ -35,9 +41,11 @@ MODELS = {  # file name -> folder under models/, address of the folder on the hu
     "ae.safetensors": ("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"),
     "flux2-vae.safetensors": ("vae", FLUX2 + "vae/"),
     "qwen_image_vae.safetensors": ("vae", QWEN + "vae/"),
+    "qwen_image_2.1_vae_bf16.safetensors": ("vae", QWEN21 + "vae/"),
     "Qwen-Image-InstantX-ControlNet-Inpainting.safetensors": ("controlnet", "Comfy-Org/Qwen-Image-InstantX-ControlNets/resolve/main/split_files/controlnet/"),
 }  # fmt: skip
-NEWER = {"index_timestep_zero", "krea2"}  # values of the host's own nodes that ComfyUI 0.3.75 does not know yet
+OWN_TIMESTEP = "index_timestep_zero"  # of references
+NEWER = {OWN_TIMESTEP, "krea2"}  # values of the host's own nodes that ComfyUI 0.3.75 does not know yet
 MASK_HINT = (
     "1. Right-click the picture, *Open in MaskEditor*, paint what is to change. 2. Write the prompt. 3. Run. "
     "4. The badge on *HiLo Model Patch* says what was saved, the slider on *HiLo Masked Decode* shows before and after."
@@ -55,13 +63,13 @@ class Example(Graph):
         super().__init__(info)
         self.used = []
 
-    def loader(self, kind: str, at: tuple[int, int], **widgets: Any) -> Node:
+    def loader(self, kind: str, at: tuple[int, int], wires: dict[str, Wire] | None = None, **widgets: Any) -> Node:
         """A loader with the links of its files."""
         files = [v for v in widgets.values() if v in MODELS]
         self.used += [f for f in files if f not in self.used]
         links = [{"name": f, "url": HUB + MODELS[f][1] + f, "directory": MODELS[f][0]} for f in files]
         height = 34 + 26 * len(self.info[kind]["input"]["required"])
-        return self.add(kind, at, widgets, size=(315, height), models=links)
+        return self.add(kind, at, widgets, size=(315, height), models=links, **(wires or {}))
 
     def picture(self) -> Node:
         """The picture with its painted mask."""
@@ -82,14 +90,23 @@ class Example(Graph):
         """A prompt."""
         return self.add("CLIPTextEncode", (780, y), {"text": prompt}, size=(315, 130), clip=(clip, output))
 
-    def scaled(self, photo: Node, kind: str, **widgets: Any) -> tuple[Wire, Wire]:
-        """Picture and mask through the same scaling node."""
-        image = self.add(kind, (40, 400), widgets, image=(photo, "IMAGE"))
-        as_image = self.add("MaskToImage", (40, 560), size=(315, 40), mask=(photo, "MASK"))
-        hole = self.add(kind, (40, 640), widgets, image=(as_image, "IMAGE"))
-        mask = self.add("ImageToMask", (40, 800), {"channel": "red"}, image=(hole, "IMAGE"))
-        self.group("picture and mask at the model's size", (20, 360), (355, 560))
-        return (image, "IMAGE"), (mask, "MASK")
+    def fitted(self, photo: Node, title: str = "at the model's size", **widgets: Any) -> tuple[Wire, Wire, Wire]:
+        """Picture and mask on a canvas, and the way back."""
+        node = self.add("HiLoFit", (40, 420), widgets, size=(315, 250), image=(photo, "IMAGE"), mask=(photo, "MASK"))
+        self.group(title, (20, 360), (355, 330))
+        return (node, "image"), (node, "mask"), (node, "fit")
+
+    def edited(self, text: Node, y: int) -> Wire:
+        """A prompt with the encoded picture as its reference."""
+        (encoded,) = (node for node in self.nodes if node["type"] == "VAEEncode")
+        wires = {"conditioning": (text, "CONDITIONING"), "latent": (encoded, "LATENT")}
+        return self.add("ReferenceLatent", (780, y), size=(315, 60), **wires), "CONDITIONING"
+
+    def empty_flux2(self, image: Wire, y: int) -> tuple[Node, Node]:
+        """An empty latent of a canvas's size, and that size."""
+        size = self.add("GetImageSize", (780, y), size=(315, 80), image=image)
+        wires = {"width": (size, "width"), "height": (size, "height")}
+        return self.add("EmptyFlux2LatentImage", (780, y + 130), size=(315, 110), **wires), size
 
     def masked_latent(self, image: Wire, mask: Wire, vae: Wire) -> Wire:
         """The picture as a latent with a noise mask."""

@@ -33,6 +33,7 @@ class Blueprint:
 COMMON: Shown = (("HiLoMaskedDecode", "feather"),)
 KSAMPLER: Shown = (("KSampler", "seed"), ("KSampler", "control_after_generate"), ("KSampler", "steps"))
 MODEL: Shown = (("UNETLoader", "unet_name"),)
+SIZE: Shown = (("HiLoFit", "megapixels"),)
 BLUEPRINTS = {  # by the file's name, which the front end shows
     "Generative Fill (HiLo)": Blueprint(
         fill.chain,
@@ -46,18 +47,18 @@ BLUEPRINTS = {  # by the file's name, which the front end shows
     ),
     "Masked Edit, FLUX.2 klein (HiLo)": Blueprint(
         edit.flux2_klein,
-        (*MODEL, ("HiLoTokenSelect", "preset"), ("RandomNoise", "noise_seed"), ("RandomNoise", "control_after_generate"),
+        (*MODEL, *SIZE, ("HiLoTokenSelect", "preset"), ("RandomNoise", "noise_seed"), ("RandomNoise", "control_after_generate"),
          ("Flux2Scheduler", "steps"), *COMMON),
         "Changes what is under the mask by an instruction with FLUX.2 klein, at the cost of the edit.",
     ),
     "Masked Edit, Qwen-Image-Edit (HiLo)": Blueprint(
         edit.qwen_2509,
-        (*MODEL, ("HiLoModelPatch", "preset"), *KSAMPLER, *COMMON),
+        (*MODEL, *SIZE, ("HiLoModelPatch", "preset"), *KSAMPLER, *COMMON),
         "Changes what is under the mask by an instruction with Qwen-Image-Edit, at the cost of the edit.",
     ),
     "Masked Fill, Z-Image (HiLo)": Blueprint(
         noise_mask.z_image,
-        (*MODEL, ("HiLoModelPatch", "preset"), *KSAMPLER, *COMMON),
+        (*MODEL, *SIZE, ("HiLoModelPatch", "preset"), *KSAMPLER, *COMMON),
         "Repaints what is under the mask from a prompt with Z-Image Turbo, at the cost of the edit.",
     ),
     "Compare Presets, FLUX.1 Fill (HiLo)": Blueprint(

@@ -48,12 +48,9 @@ def chain(
     """
     photo = g.picture()
     image, mask, fit = (photo, "IMAGE"), (photo, "MASK"), None
-    pixels, hole = image, mask
     if detail:
-        node = g.add("HiLoFit", (40, 420), {"mode": "detail"}, size=(315, 250), image=image, mask=mask)
-        g.group("the edit, enlarged", (20, 360), (355, 330))
-        pixels, hole, fit = (node, "image"), (node, "mask"), (node, "fit")
-    cond, model, vae = _fill(g, photo, pixels, hole, prompt)
+        image, mask, fit = g.fitted(photo, "the edit, enlarged", mode="detail")
+    cond, model, vae = _fill(g, photo, image, mask, prompt)
     patch = g.patch(model)
     ends = (cond, "positive"), (cond, "negative"), (cond, "latent")
     samples = g.sample((patch, "model"), *ends, steps=20, cfg=1.0, scheduler="normal")
