@@ -47,10 +47,24 @@ def set_widget(page, name, value):
     )
 
 
+# newer front ends count what is not there
+ERRORS = "(wanted) => Number(document.body.innerText.match(/(\\d+) errors? found/)?.[1] ?? wanted) === wanted"
+FILES = "new Set(app.graph._nodes.flatMap((n) => n.properties.models ?? []).map((m) => m.name)).size"
+NOTICES = "[...document.querySelectorAll('.p-toast-message, [role=alert], [role=dialog]')].map((e) => e.innerText)"
+
+
 def test_each_workflow_loads_without_missing_nodes(page, shot):
+    """And without a word: only model files are said to be missing, only the network in the console."""
+    said = []
+    page.on("console", lambda message: said.append((message.type, message.text)))
     for name in WORKFLOWS:
         lacking = [kind for kind in load(page, name) if kind != "MarkdownNote"]
         assert lacking == [], name
+        page.wait_for_timeout(400)
+        page.wait_for_function(ERRORS, arg=page.evaluate(FILES), timeout=5_000)
+        assert page.evaluate(NOTICES) == [], name
+        wrong = [text for kind, text in said if kind in ("warning", "error") and "Content Security" not in text]
+        assert wrong == [], name
     load(page, "FLUX.2 dev - masked edit")
     page.wait_for_timeout(300)
     shot("flux2")
