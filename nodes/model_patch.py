@@ -44,8 +44,7 @@ class HiLoModelPatch(io.ComfyNode):
                             "0: as the preset says. With a plan wired, the plan's own counts.",
                 ),
                 HiLoPlan.Input("plan", optional=True,
-                               tooltip="From HiLo Token Select, which then decides. Needed where the latent has no noise mask "
-                                       "(edit models with an empty latent)."),
+                               tooltip="From HiLo Token Select, which then decides, also what is to change. To say only that, wire 'mask'."),
                 advanced(io.Combo, "dense_steps", options=[AS_PRESET, *DENSE_STEPS], default=AS_PRESET,
                          tooltip="Steps at normal speed, in which the whole picture is computed. More is closer to the result without "
                                  "HiLo-Token, and slower. half: the first half of the steps."),
