@@ -28,7 +28,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
 }
 NAMES = {small.build.__name__: small for small in SMALL}
 THOROUGH = {"flux", "qwen", "z_image", "sd3", "boogu", "joy", "qwen21"}  # each lays out its tokens in a way of its own
-FEW = {"chroma": 1}  # cases of other models, where not 3
+FEW = 3  # cases of other models
 
 
 def factors(name: str) -> dict[str, tuple[Any, ...]]:
@@ -45,7 +45,7 @@ def covering() -> list[tuple[str, dict[str, Any]]]:
     drawn, chosen, met = random.Random(1), [], set()
     for name in NAMES:
         left = {(factor, value) for factor, values in factors(name).items() for value in values}
-        while left and sum(n == name for n, _ in chosen) < (100 if name in THOROUGH else FEW.get(name, 3)):
+        while left and sum(n == name for n, _ in chosen) < (100 if name in THOROUGH else FEW):
             drafts = [{f: drawn.choice(values) for f, values in factors(name).items()} for _ in range(30)]
             best = max(drafts, key=lambda d: (len(left & set(d.items())), len(_pairs(d) - met)))
             left -= set(best.items())
@@ -96,7 +96,7 @@ def test_strip_is_the_dense_step_with_fewer_keys(name, case):
 
 
 ROTATIONS = {"anima", "predict2", "joy"} & NAMES.keys()  # their positions come as rotations, of tokens only
-AVERAGED = [(name, 1, 1.0) for name in NAMES.keys() - ROTATIONS - {"chroma"}] + [("flux", 3, 0.0), ("qwen", 3, 0.75)]
+AVERAGED = [(name, 1, 1.0) for name in NAMES.keys() - ROTATIONS] + [("flux", 3, 0.0), ("qwen", 3, 0.75)]
 
 
 @pytest.mark.parametrize(("name", "batch", "bias"), sorted(AVERAGED))

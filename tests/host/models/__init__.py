@@ -5,8 +5,8 @@ from __future__ import annotations
 import comfy.supported_models
 
 from .base import Small, masked_text, text
-from .flux_like import chroma, flux, flux2, flux_unet, longcat
-from .image import hidream, hidream_cond, krea2, lumina, qwen, sd3, sd35_large, z_image
+from .flux_like import chroma, flux, flux2, flux_unet, longcat, radiance
+from .image import hidream, hidream_cond, lumina, qwen, sd3, sd35_large, z_image, z_image_pixel
 from .newer import (
     anima,
     boogu,
@@ -14,14 +14,13 @@ from .newer import (
     ideogram,
     joy,
     kandinsky,
+    krea2,
     lens,
     mage_flow,
     omnigen2,
     predict2,
     qwen21,
-    radiance,
     vace,
-    z_image_pixel,
 )
 from .video import hunyuan, hunyuan_image, wan, wan22
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_base
+import comfy.supported_models
 import torch
 
 
@@ -31,19 +34,26 @@ class Small:
         return (height // 2 * 2, width // 2 * 2) if self.even else (height, width)
 
 
-def finish(config: Any, unet: dict, make: Callable[[Any], Any]) -> Any:
-    config = config(unet)
+def make(name: str, base: Callable[[Any], Any] | None = None, /, **unet: Any) -> Any:
+    """The host's model of that name on a random transformer of such settings. base: its class, if named otherwise."""
+    config = getattr(comfy.supported_models, name)(unet)
     config.unet_config.update(unet)  # also over what the host fixes for its checkpoints
     config.set_inference_dtype(torch.float32, None)
     config.custom_operations = None
     torch.manual_seed(1)
-    model = make(config).eval()
-    for name, parameter in model.diffusion_model.named_parameters():
-        parameter.data.normal_(1.0 if "norm" in name and parameter.ndim == 1 else 0.0, 0.05)
+    model = (base or getattr(comfy.model_base, name))(config).eval()
+    for path, parameter in model.diffusion_model.named_parameters():
+        parameter.data.normal_(1.0 if "norm" in path and parameter.ndim == 1 else 0.0, 0.05)
     for buffer in model.diffusion_model.buffers():
         if buffer.is_floating_point():
             buffer.normal_(0, 0.5)
     return model.requires_grad_(False)
+
+
+def known(params: type, **values: Any) -> dict[str, Any]:
+    """Those settings that this host's class has."""
+    names = {field.name for field in dataclasses.fields(params)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def masked_text(length: int) -> tuple[torch.Tensor, dict]:

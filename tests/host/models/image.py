@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_base
-import comfy.supported_models
 import torch
 
-from .base import finish
+from .base import make
 
 
 def qwen() -> Any:
-    unet = dict(
+    return make(
+        "QwenImage",
         image_model="qwen_image",
         in_channels=64,
         out_channels=16,
@@ -21,11 +20,10 @@ def qwen() -> Any:
         num_attention_heads=1,
         joint_attention_dim=48,
     )
-    return finish(comfy.supported_models.QwenImage, unet, lambda c: comfy.model_base.QwenImage(c))
 
 
-def lumina(config: Any = None, base: Any = None, **changes: Any) -> Any:
-    unet = dict(
+def lumina(name: str = "Lumina2", **changes: Any) -> Any:
+    unet: dict[str, Any] = dict(
         image_model="lumina2",
         patch_size=2,
         in_channels=16,
@@ -41,17 +39,29 @@ def lumina(config: Any = None, base: Any = None, **changes: Any) -> Any:
         rope_theta=10000.0,
         ffn_dim_multiplier=1.0,
     )
-    base = base or comfy.model_base.Lumina2
-    return finish(config or comfy.supported_models.Lumina2, unet | changes, lambda c: base(c))
+    return make(name, **unet | changes)
 
 
-def z_image() -> Any:
-    return lumina(dim=256, n_heads=4, n_kv_heads=4, z_image_modulation=True, time_scale=1000.0, pad_tokens_multiple=32)
+def z_image(name: str = "Lumina2", **changes: Any) -> Any:
+    shape: dict[str, Any] = dict(dim=256, n_heads=4, n_kv_heads=4, z_image_modulation=True, time_scale=1000.0)
+    return lumina(name, **shape, pad_tokens_multiple=32, **changes)
+
+
+def z_image_pixel() -> Any:
+    """Z-Image in pixel space: patches of two pixels, so that its pictures stay small."""
+    return z_image(
+        "ZImagePixelSpace",
+        image_model="zimage_pixel",
+        in_channels=3,
+        decoder_hidden_size=64,
+        decoder_num_res_blocks=1,
+        decoder_max_freqs=4,
+        decoder_in_channels=12,
+    )
 
 
 def sd3(**changes: Any) -> Any:
-    unet = dict(
-        image_model=None,
+    unet: dict[str, Any] = dict(
         in_channels=16,
         patch_size=2,
         depth=2,
@@ -63,9 +73,7 @@ def sd3(**changes: Any) -> Any:
         x_block_self_attn_layers=[0],
         context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 48, "out_features": 128}},
     )
-    unet.pop("image_model")
-    unet |= changes
-    return finish(comfy.supported_models.SD3, unet, lambda c: comfy.model_base.SD3(c))
+    return make("SD3", **unet | changes)
 
 
 def sd35_large() -> Any:
@@ -74,7 +82,8 @@ def sd35_large() -> Any:
 
 
 def hidream() -> Any:
-    unet = dict(
+    return make(
+        "HiDream",
         image_model="hidream",
         patch_size=2,
         in_channels=16,
@@ -91,7 +100,6 @@ def hidream() -> Any:
         max_resolution=[128, 128],
         llama_layers=[0, 1],
     )
-    return finish(comfy.supported_models.HiDream, unet, lambda c: comfy.model_base.HiDream(c))
 
 
 def hidream_cond(length: int) -> tuple[torch.Tensor, dict]:
@@ -99,20 +107,3 @@ def hidream_cond(length: int) -> tuple[torch.Tensor, dict]:
         "pooled_output": torch.randn(1, 32),
         "conditioning_llama3": torch.randn(1, 2, 9, 40),
     }
-
-
-def krea2() -> Any:
-    """Krea 2, in hosts that have it."""
-    unet = dict(
-        image_model="krea2",
-        features=128,
-        tdim=64,
-        txtdim=24,
-        heads=2,
-        kvheads=1,
-        layers=2,
-        txtlayers=2,
-        txtheads=2,
-        txtkvheads=1,
-    )
-    return finish(comfy.supported_models.Krea2, unet, lambda c: comfy.model_base.Krea2(c))

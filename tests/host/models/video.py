@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import comfy.model_base
-import comfy.supported_models
+from comfy.ldm.hunyuan_video.model import HunyuanVideoParams
 
-from .base import finish
+from .base import known, make
 
 
-def hunyuan(config: Any = None, base: Any = None, **changes: Any) -> Any:
+def hunyuan(name: str = "HunyuanVideo", **changes: Any) -> Any:
     unet: dict[str, Any] = dict(
-        image_model="hunyuan_video",
         in_channels=16,
         out_channels=16,
         vec_in_dim=32,
@@ -34,17 +32,13 @@ def hunyuan(config: Any = None, base: Any = None, **changes: Any) -> Any:
         vision_in_dim=None,
         meanflow_sum=False,
     )
-    fields = {field.name for field in dataclasses.fields(comfy.ldm.hunyuan_video.model.HunyuanVideoParams)}
-    unet = {k: v for k, v in (unet | changes).items() if k in fields or k == "image_model"}
-    base = base or comfy.model_base.HunyuanVideo
-    return finish(config or comfy.supported_models.HunyuanVideo, unet, lambda c: base(c))
+    return make(name, image_model="hunyuan_video", **known(HunyuanVideoParams, **unet | changes))
 
 
 def hunyuan_image() -> Any:
     """HunyuanImage 2.1: two axes, patches of one latent pixel."""
     return hunyuan(
-        comfy.supported_models.HunyuanImage21,
-        comfy.model_base.HunyuanImage21,
+        "HunyuanImage21",
         in_channels=64,
         out_channels=64,
         vec_in_dim=None,
@@ -54,7 +48,7 @@ def hunyuan_image() -> Any:
     )
 
 
-def wan(config: Any = None, base: Any = None, **changes: Any) -> Any:
+def wan(name: str = "WAN21_T2V", base: Any = comfy.model_base.WAN21, **changes: Any) -> Any:
     unet: dict[str, Any] = dict(
         image_model="wan2.1",
         model_type="t2v",
@@ -69,10 +63,9 @@ def wan(config: Any = None, base: Any = None, **changes: Any) -> Any:
         num_heads=1,
         num_layers=2,
     )
-    base = base or comfy.model_base.WAN21
-    return finish(config or comfy.supported_models.WAN21_T2V, unet | changes, lambda c: base(c))
+    return make(name, base, **unet | changes)
 
 
 def wan22() -> Any:
     """Wan 2.2 5B: 48 channels, and a timestep that follows the denoise mask."""
-    return wan(comfy.supported_models.WAN22_T2V, comfy.model_base.WAN22, in_dim=48, out_dim=48)
+    return wan("WAN22_T2V", comfy.model_base.WAN22, in_dim=48, out_dim=48)

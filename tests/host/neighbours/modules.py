@@ -19,7 +19,7 @@ class Compiled(Neighbour):
 
 
 class Around(torch.nn.Module):
-    """A module around a diffusion model that looks like it in all it does not do itself."""
+    """A module around another that looks like it in all it does not do itself."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -55,21 +55,11 @@ def subclassed(net: Any) -> Any:
     return net
 
 
-class _Block(torch.nn.Module):
+class _Block(Around):
     """A block that calls another without the options of the call."""
 
-    def __init__(self, inner: Any) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("inner"), name)
-
     def forward(self, *args: Any, transformer_options: Any = None, **kw: Any) -> Any:
-        return self.inner(*args, **kw)
+        return super().forward(*args, **kw)
 
 
 class OptionsKept(Neighbour):
