@@ -210,62 +210,38 @@ def caught(base: Any, patch: int, hook: Callable[[Call, Call, Callable[..., Tens
 
 
 def _strip_rows(setting: Setting, model: Any, patched: Any, edit: Case, calls: int) -> list[list[Rows]]:
-    """Rows of each compressed call of the first step. The run is begun anew for each probe, since only within it does
-    the pack say where the tokens of a strip lie."""
-    patch = setting.small.patch
-    plain, strip = _keys(setting, model, patched, edit, calls, None)
-    totals = [sum(token_rows(z, patch).shape[1] for z in call.latents) for call in strip]
-    pairs = [len(list(probes(call.latents, patch))) for call in strip]
-    probed = [_keys(setting, model, patched, edit, calls, at)[0] for at in range(max(pairs))]
-    return [
-        [decode_rows(keys, [p[c][i] for p in probed[: pairs[c]]], totals[c]) for i, keys in enumerate(plain[c])]
-        for c in range(calls)
-    ]
+    """Rows of each compressed call of the first step, looked for in a run of their own: only within a call does the
+    pack say where the tokens of a strip lie."""
+    found: list[list[Rows]] = []
 
-
-def _keys(
-    setting: Setting, model: Any, patched: Any, edit: Case, calls: int, probe: int | None
-) -> tuple[list[list[Tensor]], list[Call]]:
-    """Keys (heads, L, D) of each attention of the first step's compressed calls, with attentions that answer zero."""
-    keys: list[list[Tensor]] = []
-    strips: list[Call] = []
-
-    def change(dense: Call, strip: Call, plain: Callable[..., Tensor]) -> Tensor:
-        strips.append(strip)
-        keys.append([])
-        if probe is not None:
-            changed = list(probes(strip.latents, setting.small.patch))
-            strip = strip.with_latents(changed[min(probe, len(changed) - 1)])
-
-        def hide(_: int, q: Tensor, k: Tensor, v: Tensor, mask: Any, options: Any) -> Tensor:
-            keys[-1].append(k[0])
-            return zeros(q, v)
-
-        with Attentions(hide):
-            output = strip.run(plain)
-        if len(keys) == calls:
+    def look(dense: Call, strip: Call, plain: Callable[..., Tensor]) -> Tensor:
+        found.append(_rows(strip, strip.options, plain, setting.small.patch))
+        if len(found) == calls:
             raise _Enough
-        return output
+        return torch.zeros_like(strip.x)
 
-    with caught(model.model, setting.small.patch, change), contextlib.suppress(_Enough):
+    with caught(model.model, setting.small.patch, look), contextlib.suppress(_Enough):
         edit.sample(patched, steps=setting.step + 2, cfg=setting.cfg)
-    return keys, strips
+    return found
 
 
 def dense_rows(model: Callable[..., Tensor], call: Call, patch: int) -> list[Rows]:
     """Where image tokens lie among the keys of each attention of a dense call."""
-    x, t, concat, context, _, options, kwargs = call
-    first = [each(value, lambda v: v[:1]) for value in (x, t, concat, context)]
-    one = Call(first[0], first[1], first[2], first[3], None, options, each(kwargs, lambda v: v[:1]))
+    return _rows(call, {k: v for k, v in call.options.items() if "sigmas" in k}, model, patch)
+
+
+def _rows(call: Call, options: dict[str, Any], model: Callable[..., Tensor], patch: int) -> list[Rows]:
+    """The same of any call: its first picture and all probes of it as one batch, with attentions that answer zero."""
+    x, t, concat, context, _, _, kwargs = (each(value, lambda v: v[:1]) for value in call)
+    one = Call(x, t, concat, context, None, {}, kwargs)
     copies = [one.latents, *probes(one.latents, patch)]
     count = len(copies)
     widened = one._replace(
-        t=one.t.expand(count),
-        concat=each(one.concat, lambda v: _widen(v, count)),
-        context=each(one.context, lambda v: _widen(v, count)),
-        control=None,
-        options={"cond_or_uncond": [0] * count} | {k: v for k, v in one.options.items() if "sigmas" in k},
-        kwargs=each(one.kwargs, lambda v: _widen(v, count)),
+        t=t.expand(count),
+        concat=each(concat, lambda v: _widen(v, count)),
+        context=each(context, lambda v: _widen(v, count)),
+        options={**options, "cond_or_uncond": [0] * count},
+        kwargs=each(kwargs, lambda v: _widen(v, count)),
     ).with_latents([torch.cat(parts) for parts in zip(*copies, strict=True)])
     found: list[Rows] = []
     total = sum(token_rows(z, patch).shape[1] for z in one.latents)
