@@ -1,5 +1,6 @@
 """A long life of one server: random prompts, cancels and requests for memory, and after each a probe that must equal,
-bit by bit, what a fresh server gives. `python -m lab.checks.soak --rounds 200`; the same seed draws the same prompts.
+bit by bit, what the server gave when it was fresh. `python -m lab.checks.soak --rounds 200`; the same seed draws the
+same prompts.
 
 The prompts are those of `tests/workflows/test_random_prompts.py` (HILO_SEED), with host nodes before and after the
 patch. Ends with 1 when a probe differs, with the round; a prompt that fails with the patch only ends it at once.
@@ -68,23 +69,22 @@ def disturb(server: ComfyServer, number: int, dice: random.Random) -> str:
 
 
 def main() -> int:
-    """Soak; 0 when every probe is as a fresh server's."""
+    """Soak; 0 when every probe is as it was on the fresh server."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with ComfyServer() as fresh:
-        wanted = {name: probe(fresh, name, 0) for name in PROBES}
     dice, counts = random.Random(options.seed), dict[str, int]()
     with ComfyServer() as server:
+        wanted = {name: probe(server, name, 0) for name in PROBES}
         for number in range(1, options.rounds + 1):
             what, name = disturb(server, number, dice), dice.choice(list(PROBES))
             counts[what] = counts.get(what, 0) + 1
             if not torch.equal(probe(server, name, number), wanted[name]):
-                _log.error("round %d (%s): the probe '%s' differs from a fresh server's", number, what, name)
+                _log.error("round %d (%s): the probe '%s' differs from the fresh server's", number, what, name)
                 return 1
-    _log.info("%d rounds, every probe as a fresh server's: %s", options.rounds, counts)
+    _log.info("%d rounds, every probe as at first: %s", options.rounds, counts)
     return 0
 
 

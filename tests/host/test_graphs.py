@@ -34,7 +34,11 @@ CELLS = replace(BALANCED, tokens=replace(BALANCED.tokens, native=False))
 def test_every_family(small, preset_, monkeypatch):
     """Turns, steps, two runs: the same as without graphs, bit for bit, and all but the first call are replays."""
     reports = []
-    model, edit, patch = patcher(small.build()), case(small, 48, 48, batch=2), Patch(preset_, on_report=reports.append)
+    model, edit, patch = (
+        patcher(small.build()),
+        case(small, *small.size(48, 48), batch=2),
+        Patch(preset_, on_report=reports.append),
+    )
     want = eager(monkeypatch, model, edit, patch, steps=6, cfg=3.5)
     patched = patch_model(model, patch)
     assert torch.equal(edit.sample(patched, steps=6, cfg=3.5), want)

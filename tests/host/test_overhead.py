@@ -95,11 +95,11 @@ def more(compressed, dense):
 
 
 @pytest.mark.parametrize("preset_", [BALANCED, CELLS], ids=["native", "cells"])
-@pytest.mark.parametrize("small", [s for s in SMALL if s.family != "Chroma"], ids=lambda s: s.build.__name__)
+@pytest.mark.parametrize("small", SMALL, ids=lambda s: s.build.__name__)
 def test_few_operations_beside_the_model(small, preset_):
     """Two gathers and a sum; averages are noised and joined on besides. Nothing waits, nothing is converted. Beside a
     dense call whose attention has a mask as well, for which some of the host's own code copies keys and values."""
-    model, edit = patcher(small.build()), case(small, 48, 48)
+    model, edit = patcher(small.build()), case(small, *small.size(48, 48))
     (dense, _), *_ = calls(masked(model), edit, steps=1)
     reports, more_pictures = [], 12 * (small.build.__name__ == "vace")  # its own input on the picture's grid
     counted = calls(patch_model(model, Patch(preset_, on_report=reports.append)), edit)[1:]

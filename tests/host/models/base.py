@@ -29,8 +29,9 @@ class Small:
     pixels: int = 16  # of the picture, per token side
     control: bool = False  # takes ControlNet residuals of (B, N, width)
 
-    def allowed(self, height: int, width: int) -> tuple[int, int]:
-        """The size, or the next smaller one that the dense model takes."""
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Latent pixels of a picture, given for patches of two; the next smaller ones that the dense model takes."""
+        height, width = height * self.patch // 2, width * self.patch // 2
         return (height // 2 * 2, width // 2 * 2) if self.even else (height, width)
 
 
