@@ -1,4 +1,4 @@
-"""The real server, one for each file of tests."""
+"""The real server, one for each process of tests: a start takes as long as many prompts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tools.server import ComfyServer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server():
     with ComfyServer() as running:
         yield running
