@@ -78,10 +78,70 @@ def colour_table() -> str:
     return markdown(["drift", *methods], lines) + source(facts, f" {facts['error']}; {facts['pictures']} pictures.")
 
 
+def chained_table() -> str:
+    """Edits in a row on one picture: what becomes of pixels that no edit touched, and of the first edit."""
+    facts, lines = result("chained"), []
+    for r in facts["rows"]:
+        pixels = [f"{r['untouched']['mean']:.1f}", f"{r['untouched']['largest']:.0f}", f"{r['first_edit']['mean']:.1f}"]
+        lines.append([r["vae"], r["way"], str(r["edits"]), *pixels, f"{r['latent']:.3f}"])
+    head = ["VAE", "between edits", "edits", "untouched pixels, mean /255", "largest", "the first edit, mean /255",
+            "latent outside, relative"]  # fmt: skip
+    return markdown(head, lines) + source(facts)
+
+
+def shift_table() -> str:
+    """How well a pixel shift is found and undone."""
+    facts, lines = result("shift"), []
+    for r in facts["summary"]:
+        errors = [f"{r[key]:.2f} px" for key in ("median_error", "worst_error")]
+        shift, answers = "{:g}, {:g} px".format(*r["shift"]), f"{r['answers']} of {r['of']}"
+        lines.append([shift, r["colours"], answers, *errors, f"{r['before']:.1f}", f"{r['after']:.1f}"])
+    head = ["shift", "colours", "answers", "error, median", "worst", "difference in the edit, /255", "once undone"]
+    return markdown(head, lines) + source(facts, " No answer counts as no shift.")
+
+
+def encode_table() -> str:
+    """What encoding a picture costs beside sampling it."""
+    facts, lines = result("encode_cost"), []
+    for r in facts["rows"]:
+        shares = [f"{r[key]:.1%}" for key in ("encode_of_dense_run", "encode_of_compressed_run")]
+        costs = [f"{r[key]:.1f}" for key in ("encode", "dense_step", "compressed_step")]
+        lines.append([f"{r['side']} px", *costs, *shares])
+    head = ["canvas", f"encode, {facts['unit']}", "dense step", "compressed step", "encode, of a dense run",
+            "of a compressed run"]  # fmt: skip
+    how = f"\nCounted; {facts['steps']} steps; commit {facts['commit']}; `{facts['command']}`.\n"
+    return markdown(head, lines) + how
+
+
+def beside_table() -> str:
+    """Step caches and guidance of other nodes, beside which runs are compressed."""
+    facts, lines = result("neighbours"), []
+    for kind, wanted in (("caches", "both_to_cache"), ("guidance", "both")):
+        for rows in facts[kind].values():
+            for name, row in rows.items():
+                if wanted in row and not row["report"].startswith("dense run"):
+                    lines.append([name, " / ".join(f"{value:.1f}" for value in row[wanted]), row["report"]])
+    names = f" {', '.join(facts['photos'])}; preset `{facts['preset']}`."
+    return markdown(["beside", "dB to its own dense run", "steps"], lines) + source(facts, names)
+
+
+def check_table() -> str:
+    """What the check of a run says of good models and of sabotaged ones."""
+    facts, lines = result("agreement"), []
+    for sabotage in dict.fromkeys(r["sabotage"] for r in facts["records"]):
+        rows = [r for r in facts["records"] if r["sabotage"] == sabotage]
+        low, high = min(r["agreement"] for r in rows), max(r["agreement"] for r in rows)
+        caught = f"{sum(r['caught'] for r in rows)} of {len(rows)}"
+        lines.append([sabotage.replace("_", " ") or "none", f"{low:.2f} to {high:.2f}", caught])
+    return markdown(["sabotage", "agreement with dense", "sent to normal speed"], lines) + source(facts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "demo": demo_table, "attention": attention_table, "decode": decode_table,
     "decode_cpu": lambda: decode_table("bench_decode_cpu"),
     "decode_qwen": lambda: decode_table("bench_decode_qwen"), "colour": colour_table,
+    "chained": chained_table, "shift": shift_table, "encode": encode_table, "beside": beside_table,
+    "check": check_table,
 } | judged.TABLES  # fmt: skip
 
 
