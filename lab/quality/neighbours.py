@@ -91,21 +91,6 @@ def cache_rows() -> dict[str, Callable[[], Put]]:
     }
 
 
-def guidance_rows() -> dict[str, Put]:
-    """By name, the host's guidance nodes."""
-    from comfy_extras import nodes_apg, nodes_cfg, nodes_lumina2, nodes_mahiro, nodes_model_advanced
-
-    return {
-        "plain CFG": lambda m: m,
-        "CFGZeroStar": lambda m: nodes_cfg.CFGZeroStar.execute(m).args[0],
-        "RenormCFG": lambda m: nodes_lumina2.RenormCFG.execute(m, 100.0, 1.0).args[0],
-        "RescaleCFG": lambda m: nodes_model_advanced.RescaleCFG().patch(m, 0.7)[0],
-        "CFGNorm": lambda m: nodes_cfg.CFGNorm.execute(m, 1.0).args[0],
-        "APG": lambda m: nodes_apg.APG.execute(m, 1.0, 5.0, 0.0).args[0],
-        "Mahiro": lambda m: nodes_mahiro.Mahiro.execute(m).args[0],
-    }
-
-
 def measure_caches(bench: Bench, steps: int) -> dict[str, dict[str, Any]]:
     """For each cache: alone and with HiLo-Token, to the plain dense run; both also to the cache's own dense run."""
     dense, hilo = bench.run(lambda m: m, steps), bench.run(bench.patched, steps)
@@ -126,8 +111,10 @@ def measure_caches(bench: Bench, steps: int) -> dict[str, dict[str, Any]]:
 
 def measure_guidance(bench: Bench, steps: int) -> dict[str, dict[str, Any]]:
     """For each guidance: HiLo-Token to dense, both with it; and what leaving the guidance out would cost."""
+    from tests.host.neighbours.guidance import GUIDANCE
+
     plain, rows = bench.run(lambda m: m, steps, CFG), {}
-    for name, put in guidance_rows().items():
+    for name, put in {"plain CFG": lambda m: m, **GUIDANCE}.items():
         dense = bench.run(put, steps, CFG)
         both = bench.run(lambda m, put=put: bench.patched(put(m)), steps, CFG)
         rows[name] = {

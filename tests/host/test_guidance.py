@@ -6,14 +6,12 @@ RescaleCFG, the norm of RenormCFG and Mahiro's cosine see much of the picture ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import pytest
 import torch
-from comfy_extras import nodes_apg, nodes_cfg, nodes_lumina2, nodes_mahiro, nodes_model_advanced
 from hilo_token.comfy_bridge.patch import Patch, patch_model
 from hilo_token.comfy_bridge.planning import PlanRequest
 from hilo_token.demo import model as demo_model
@@ -24,19 +22,11 @@ from hilo_token.hilo_core.plan import make_plan
 from .cases import Case
 from .conftest import ALL, BALANCED
 from .neighbours import photo
+from .neighbours.guidance import GUIDANCE
 
 STEPS, CFG = 6, 3.0
 NEAR = 4.0  # dB of the mean of two photos that a guidance may cost beside a strip, over plain CFG
 PICTURES = ("demo", "coffee")
-Put = Callable[[Any], Any]
-GUIDANCE: dict[str, Put] = {
-    "CFGZeroStar": lambda m: nodes_cfg.CFGZeroStar.execute(m).args[0],
-    "RenormCFG": lambda m: nodes_lumina2.RenormCFG.execute(m, 100.0, 1.0).args[0],
-    "RescaleCFG": lambda m: nodes_model_advanced.RescaleCFG().patch(m, 0.7)[0],
-    "CFGNorm": lambda m: nodes_cfg.CFGNorm.execute(m, 1.0).args[0],
-    "APG": lambda m: nodes_apg.APG.execute(m, 1.0, 5.0, 0.0).args[0],
-    "Mahiro": lambda m: nodes_mahiro.Mahiro.execute(m).args[0],
-}
 
 
 @pytest.fixture(scope="module")
