@@ -5,7 +5,6 @@ Whatever a real graph would repeat wrongly (a turn's positions, another step's s
 
 from __future__ import annotations
 
-import comfy.model_management as management
 import pytest
 from hilo_token.comfy_bridge import graph_store
 from hilo_token.comfy_bridge.patch import Patch, patch_model
@@ -68,12 +67,7 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def on_cpu(monkeypatch):
-    """Graphs for every device, by the stand-in. The host batches conditionings by the memory that is free: enough."""
-
-    def free(device=None, torch_free_too=False):
-        return (1 << 40, 1 << 40) if torch_free_too else 1 << 40
-
-    monkeypatch.setattr(management, "get_free_memory", free)
+    """Graphs for every device, by the stand-in."""
     monkeypatch.setattr(graph_store, "CudaMachine", Machine)
     monkeypatch.setattr(graph_store, "wanted", lambda device: True)
     for name, value in {"size": 1, "limit": 1000, "captures": 0, "fails": None, "slow": False}.items():
