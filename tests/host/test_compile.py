@@ -58,11 +58,12 @@ def test_compiled_steps_do_not_recompile(graphs):
 
 
 def test_inductor(graphs):
-    """The host's TorchCompileModel node with its default backend. It compiles C++ where there is no GPU: about 30 s."""
+    """The host's TorchCompileModel node and its default backend, for strips. Without a GPU it compiles C++: about
+    ten seconds."""
     compilers = [name for name in ("g++", "clang++", "cl") if shutil.which(name)]
     assert compilers or torch.cuda.is_available(), "torch.compile needs a C++ compiler: install g++, clang or MSVC"
     model, edit = patcher(flux(depth_single_blocks=1)), case(FLUX, *SIZE)
-    patched = patch_model(model, FIRST)
+    patched = patch_model(model, Patch(BALANCED))
     compiled = TorchCompileModel.execute(patched, "inductor").args[0]
     out = edit.sample(compiled, steps=2)
     once = graphs()

@@ -230,7 +230,7 @@ def test_out_of_memory_of_a_neighbour_is_not_swallowed(base):
 def test_compiled_by_an_object_patch(base, first, run_log):
     """Both orders, and a second prompt while the compiled model is loaded, which also `off` and a new node get."""
     edit = case(SMALL[0], 24, 32)
-    model, compiled = patcher(flux(depth_single_blocks=1)), modules.Compiled()
+    model, compiled = patcher(flux()), modules.Compiled()
     dense, strip = edit.sample(model, steps=2), edit.sample(patch_model(model, Patch(BALANCED)), steps=2)
 
     def both(patch: Patch) -> Any:

@@ -16,7 +16,7 @@ def prompt(server):
 
 
 def quick(prompt, preset="balanced"):
-    return demo.variant(prompt, preset, steps=2)
+    return demo.variant(prompt, preset, steps=1)
 
 
 def test_demo_gives_a_picture(server, prompt):
