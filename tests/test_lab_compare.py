@@ -126,6 +126,17 @@ def test_an_interrupted_comparison_goes_on(folders, cut):
         Runs(second, {**WORKFLOW, "9": WORKFLOW["7"]}, folders / "out", ["fast"], [1])
 
 
+def test_a_damaged_record_is_not_lost_without_a_word(folders):
+    """An interrupt cuts the last line; any other is somebody's, and is not thrown away."""
+    run_all(Server(), folders)
+    records = folders / "out" / "records.jsonl"
+    damaged = records.read_text().replace("}", "", 1)
+    records.write_text(damaged)
+    with pytest.raises(json.JSONDecodeError):
+        run_all(Server(), folders)
+    assert records.read_text() == damaged
+
+
 def test_report_has_all_and_hides_names(folders):
     runs = run_all(Server(), folders)
     found = report.write(runs, {"models": "m"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -95,12 +96,10 @@ class Runs:
 
     def records(self) -> list[dict[str, Any]]:
         """What is done. A last line that was cut off by an interrupt does not count."""
-        found = []
-        for line in self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else ():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        found = [json.loads(line) for line in lines[:-1]]
+        with contextlib.suppress(json.JSONDecodeError):
+            found += [json.loads(line) for line in lines[-1:]]
         return found
 
     def shown(self, name: str, seed: int, preset: str) -> Path:
