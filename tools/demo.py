@@ -52,7 +52,7 @@ def picture_of(server: ComfyServer, prompt: dict[str, Any], result: Result) -> I
     return Image.open(server.output(file["filename"], file["subfolder"])).convert("RGB")
 
 
-def preview_of(server: ComfyServer, prompt: dict[str, Any], result: Result) -> Image.Image:
+def preview_of(result: Result) -> Image.Image:
     """The token map that a run showed."""
     (file,) = result.outputs["shown"]["images"]
     return Image.open(host.server_folder() / "temp" / "temp" / file["filename"]).convert("RGB")
@@ -93,7 +93,7 @@ def main() -> None:
         hilo_run = server.queue(variant(prompt, "balanced"))
         dense, hilo = latent_of(server, dense_run), latent_of(server, hilo_run)
         pictures = picture_of(server, prompt, dense_run), picture_of(server, prompt, hilo_run)
-        tokens = preview_of(server, prompt, hilo_run)
+        tokens = preview_of(hilo_run)
         kept, total = kept_tokens(server)
     photo = Image.open(PHOTO)
     source, mask = photo.convert("RGB"), ImageOps.invert(photo.getchannel("A"))

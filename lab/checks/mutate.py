@@ -83,7 +83,7 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _places(node: ast.AST, top: bool = True) -> Iterator[tuple[ast.AST, str, int | None]]:
+def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
     """(parent, field, index in it) of every node within code that runs; annotations do not."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "type_comment"):
@@ -91,7 +91,7 @@ def _places(node: ast.AST, top: bool = True) -> Iterator[tuple[ast.AST, str, int
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if isinstance(child, ast.AST) and not isinstance(child, (ast.Import, ast.ImportFrom, ast.JoinedStr)):
                 yield node, name, index
-                yield from _places(child, False)
+                yield from _places(child)
 
 
 def mutants(path: str, source: str) -> Iterator[Mutant]:

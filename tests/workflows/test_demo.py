@@ -23,7 +23,7 @@ def test_demo_gives_a_picture(server, prompt):
     result = server.queue(quick(prompt))
     picture = demo.picture_of(server, prompt, result)
     assert picture.size == (1024, 1024)
-    assert demo.preview_of(server, prompt, result).size == (1024, 1024)
+    assert demo.preview_of(result).size == (1024, 1024)
     kept, total = demo.kept_tokens(server)
     assert total == 4096 and 400 < kept < 1300
     (report,) = [m["data"] for m in result.messages if m["type"] == "hilo-token.report"]
