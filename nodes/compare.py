@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import comfy.sample
 import comfy.samplers
-import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..hilo_core import HiLoError
 from .common import CATEGORY, schema
-from .compared import compare, same_noise, shared_inputs, shared_outputs
+from .compared import compare, shared_inputs, shared_outputs
 from .inputs import check_model, checked
 
 
@@ -82,20 +80,17 @@ class HiLoCompare(io.ComfyNode):
             raise HiLoError(f"cfg is {cfg:g}, which needs a negative prompt. Connect negative, or set cfg to 1.")
         if denoise == 0:
             raise HiLoError("denoise is 0, so there is nothing to sample. Raise it.")
-        noise: dict[str, Tensor] = {}
 
-        def sampling(on_step: Callable[..., None]) -> Callable[[Any], Tensor]:
-            def sample(patched: Any) -> Tensor:
-                latent = comfy.sample.fix_empty_latent_channels(patched, latent_image["samples"])
-                made = comfy.sample.prepare_noise(latent, seed, latent_image.get("batch_index"))  # seeds the rest too
-                out: Tensor = comfy.sample.sample(
-                    patched, same_noise(noise, made), steps, cfg, sampler_name, scheduler, positive,
-                    positive if negative is None else negative, latent, denoise=denoise,
-                    noise_mask=latent_image.get("noise_mask"), callback=on_step,
-                    disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
-                )  # fmt: skip
-                return out
+        def noise_for(latent: Tensor) -> Tensor:
+            noise: Tensor = comfy.sample.prepare_noise(latent, seed, latent_image.get("batch_index"))
+            return noise
 
-            return sample
+        def sample(patched: Any, noise: Tensor, latent: Tensor, how: dict[str, Any]) -> Tensor:
+            out: Tensor = comfy.sample.sample(
+                patched, noise, steps, cfg, sampler_name, scheduler, positive,
+                positive if negative is None else negative, latent, denoise=denoise,
+                noise_mask=latent_image.get("noise_mask"), seed=seed, **how,
+            )  # fmt: skip
+            return out
 
-        return compare(cls, model, latent_image, positive, steps, presets, vae, plan, sampling)
+        return compare(cls, model, latent_image, positive, steps, presets, vae, plan, noise_for, sample)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
-import comfy.sample
-import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..hilo_core import HiLoError
 from .common import CATEGORY, schema
-from .compared import compare, same_noise, shared_inputs, shared_outputs
+from .compared import compare, shared_inputs, shared_outputs
 from .inputs import check_model, checked
 
 
@@ -60,22 +57,19 @@ class HiLoCompareAdvanced(io.ComfyNode):
         steps = len(sigmas) - 1 if isinstance(sigmas, Tensor) and sigmas.ndim == 1 else 0
         if steps < 1:
             raise HiLoError("The sigmas hold no step. Connect a scheduler, with denoise above 0.")
-        first: dict[str, Tensor] = {}
 
-        def sampling(on_step: Callable[..., None]) -> Callable[[Any], Tensor]:
-            def sample(patched: Any) -> Tensor:
-                latent = comfy.sample.fix_empty_latent_channels(patched, latent_image["samples"])
-                made = noise.generate_noise({**latent_image, "samples": latent})
-                out: Tensor = _on(guider, patched).sample(
-                    same_noise(first, made), latent, sampler, sigmas, denoise_mask=latent_image.get("noise_mask"),
-                    callback=on_step, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=noise.seed,
-                )  # fmt: skip
-                return out
+        def noise_for(latent: Tensor) -> Tensor:
+            made: Tensor = noise.generate_noise({**latent_image, "samples": latent})
+            return made
 
-            return sample
+        def sample(patched: Any, given: Tensor, latent: Tensor, how: dict[str, Any]) -> Tensor:
+            out: Tensor = _on(guider, patched).sample(
+                given, latent, sampler, sigmas, denoise_mask=latent_image.get("noise_mask"), seed=noise.seed, **how
+            )
+            return out
 
         positive = [(None, entry) for entry in getattr(guider, "original_conds", {}).get("positive", ())]
-        return compare(cls, model, latent_image, positive, steps, presets, vae, plan, sampling)
+        return compare(cls, model, latent_image, positive, steps, presets, vae, plan, noise_for, sample)
 
 
 def _on(guider: Any, model: Any) -> Any:

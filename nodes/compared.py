@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
+import comfy.sample
 import comfy.utils
 import latent_preview
 import numpy as np
@@ -115,11 +116,13 @@ def compare(
     presets: str,
     vae: Any,
     plan: Any,
-    sampling: Callable[[Callable[..., None]], Callable[[Any], Tensor]],
+    noise_for: Callable[[Tensor], Tensor],
+    sample: Callable[..., Tensor],
 ) -> io.NodeOutput:
     """Run everything and answer.
 
-    sampling: from the callback of each step to the function that samples with a patched model.
+    noise_for: what the source of noise gives for a latent. sample: (patched model, noise, latent, how) -> latent; `how`
+    has the host's `callback` and `disable_pbar`.
     """
     chosen, samples = presets_of(presets), check_latent(latent)
     if plan is not None and not isinstance(plan, PlanRequest):
@@ -134,7 +137,15 @@ def compare(
         bar.start(run)
         show_on_node(number, f"{run + 1} of {1 + len(chosen)}: {name}")
 
-    runs = side_by_side(model, sampling(bar.step), chosen, PRESETS["off"], plan, before)
+    first: dict[str, Tensor] = {}  # its noise, which all runs share, whatever the source gives later
+
+    def run(patched: Any) -> Tensor:
+        fixed = comfy.sample.fix_empty_latent_channels(patched, latent["samples"])
+        made = noise_for(fixed)  # each time, since it seeds the sampler's own noise too
+        how = {"callback": bar.step, "disable_pbar": not comfy.utils.PROGRESS_BAR_ENABLED}
+        return sample(patched, first.setdefault("noise", made).clone(), fixed, how)  # a sampler may write into it
+
+    runs = side_by_side(model, run, chosen, PRESETS["off"], plan, before)
     bar.start(len(runs))
     return _answer(node, model, runs, mask, vae, fingerprint(samples, mask))
 
@@ -258,8 +269,3 @@ def _figures(found: Likeness) -> list[str]:
         f"border {found.border:.4f} (dense {found.border_other:.4f})",
         f"worst place {found.worst_psnr:.1f} dB at x {left} to {right}, y {top} to {bottom}",
     ]
-
-
-def same_noise(first: dict[str, Tensor], made: Tensor) -> Tensor:
-    """The noise of the first run, whatever the source gives later; a copy, since a sampler may write into it."""
-    return first.setdefault("noise", made).clone()
