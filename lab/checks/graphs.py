@@ -13,10 +13,9 @@ import contextlib
 import gc
 import json
 import logging
-import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,21 +23,12 @@ from torch import Tensor
 
 from lab.checks.added import lora, residuals
 from lab.speed import dynamic_vram
+from lab.speed.runs import without_graphs
 from tools import host
 
 STEPS = 5
 _log = logging.getLogger("lab.graphs")
 Rows = list[dict[str, Any]]
-
-
-@contextlib.contextmanager
-def without_graphs() -> Iterator[None]:
-    """Runs within are made call by call."""
-    os.environ["HILO_GRAPHS"] = "0"
-    try:
-        yield
-    finally:
-        del os.environ["HILO_GRAPHS"]
 
 
 class Checks:
