@@ -38,10 +38,8 @@ async def comfy_entrypoint() -> HiLoExtension:
     from .common import host_server
 
     if (server := host_server()) is not None:  # a script that imports the nodes has none
-        from .mask_dilate import HiLoMaskDilate
         from .preview.route import add_route
         from .token_select import HiLoTokenSelect
 
-        schemas = [node.define_schema() for node in (HiLoTokenSelect, HiLoMaskDilate)]
-        add_route(server.routes, {schema.node_id: schema for schema in schemas})
+        add_route(server.routes, HiLoTokenSelect.define_schema())
     return HiLoExtension()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -51,8 +53,15 @@ class HiLoMaskDilate(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def execute(cls, *args: Any, **given: Any) -> io.NodeOutput:
+        """Run the node."""
+        clean, dilated = cls.masks(*args, **given).args
+        preview = torch.maximum(clean, 0.4 * dilated)
+        return io.NodeOutput(clean, dilated, ui=ui.PreviewMask(preview, cls=cls))
+
+    @classmethod
     @checked
-    def execute(
+    def masks(
         cls,
         mask: Tensor,
         dilation: float,
@@ -63,10 +72,8 @@ class HiLoMaskDilate(io.ComfyNode):
         drop_specks: int = 16,
         token_size: int = 16,
     ) -> io.NodeOutput:
-        """Run the node."""
+        """Both outputs, with nothing shown."""
         check_painted(mask)
         growth = Growth(dilation, mode, black, white, fill_holes, drop_specks, token_size)
         clean = growth.clean(mask)
-        dilated = growth.grown(clean)
-        preview = torch.maximum(clean, 0.4 * dilated)
-        return io.NodeOutput(clean, dilated, ui=ui.PreviewMask(preview, cls=cls))
+        return io.NodeOutput(clean, growth.grown(clean))

@@ -1,4 +1,4 @@
-"""What HiLo Mask Dilate does to a mask, for the node and for the live map behind it."""
+"""What HiLo Mask Dilate does to a mask."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class TokenMap {
 
   /** Opens the host's mask editor for the picture. */
   edit() {
-    const loader = fileNode(this.node, "image");
+    const loader = fileNode(this.node);
     if (!loader) return;
     app.canvas.selectNode ? app.canvas.selectNode(loader) : app.canvas.selectItems([loader]);
     app.extensionManager.command.execute("Comfy.MaskEditor.OpenMaskEditor");

@@ -99,7 +99,7 @@ def preview(side: int) -> float:
     from tools.pack import load_pack
 
     sources, route = load_pack("nodes.preview.sources"), load_pack("nodes.preview.route")
-    schemas = {"HiLoTokenSelect": load_pack("nodes.token_select").HiLoTokenSelect.define_schema()}
+    schema = load_pack("nodes.token_select").HiLoTokenSelect.define_schema()
     tokens, slowest = side // 16, 0.0
     settings = [{"preset": name} for name in ("balanced", "quality", "fast", "paper")]
     settings += [{"preset": "balanced", "budget": 4000}, {"preset": "balanced", "speedup": 4.0}]
@@ -110,7 +110,7 @@ def preview(side: int) -> float:
             times = []
             for _ in range(6):  # the first one scores the picture
                 start = time.perf_counter()
-                route.preview({"key": key, "values": values}, schemas)
+                route.preview({"key": key, "values": values}, schema)
                 times.append(time.perf_counter() - start)
             slowest = max(slowest, statistics.median(times[1:]))
     return slowest

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -17,15 +15,15 @@ from ...comfy_bridge.known import comparisons
 from ...comfy_bridge.planning import said, with_speedup
 from ...hilo_core import HiLoError
 from ...hilo_core.auto import AUTO
+from ...hilo_core.mask import NOTHING_PAINTED
 from ...hilo_core.plan import make_plan
 from ...hilo_core.render import COLOURS, kind_map
 from ..inputs import check_widgets
-from ..masks import Growth
 from ..settings import token_settings
-from .sources import CHANNELS, Change, Hint, Source, from_files, remembered
+from .sources import Hint, Source, followed, remembered
+from .steps import is_step
 
 MOST_REQUEST = 16_384  # bytes, unpacked
-Schemas = Mapping[str, io.Schema]
 _few_at_a_time = asyncio.Semaphore(2)
 
 
@@ -33,15 +31,15 @@ class Unreadable(ValueError):
     """A request that is none of this route's."""
 
 
-def add_route(routes: web.RouteTableDef, schemas: Schemas) -> None:
-    """Put the route beside the host's own. schemas: of the nodes whose widgets are sent."""
+def add_route(routes: web.RouteTableDef, schema: io.Schema) -> None:
+    """Put the route beside the host's own. schema: of HiLo Token Select, whose widgets are sent."""
 
     @routes.post("/hilo_token/plan")
     async def answer(request: web.Request) -> web.Response:
         try:
             asked = await read(request)
             async with _few_at_a_time:
-                return web.json_response(await asyncio.to_thread(preview, asked, schemas))
+                return web.json_response(await asyncio.to_thread(preview, asked, schema))
         except Unreadable:
             return web.json_response({"error": "The request cannot be read."}, status=400)
         except web.HTTPRequestEntityTooLarge:
@@ -49,7 +47,8 @@ def add_route(routes: web.RouteTableDef, schemas: Schemas) -> None:
         except Hint as hint:
             return web.json_response({"hint": hint.code, **hint.facts})
         except HiLoError as error:
-            return web.json_response({"hint": "bad_values", "message": str(error)})
+            hint = "no_mask" if str(error) == NOTHING_PAINTED else "bad_values"
+            return web.json_response({"hint": hint, "message": str(error)})
 
 
 async def read(request: web.Request) -> dict[str, Any]:
@@ -65,29 +64,23 @@ async def read(request: web.Request) -> dict[str, Any]:
         raise
     except Exception as error:  # packing, charset, JSON and its depth: each library has errors of its own
         raise Unreadable from error
-    texts = ("image", "mask", "channel", "key", "run")
     good = isinstance(asked, dict) and isinstance(asked.get("values"), dict)
-    if not good or not all(isinstance(asked.get(name), str | None) for name in texts):
+    if not good or not all(isinstance(asked.get(name), str | None) for name in ("key", "run")):
         raise Unreadable
-    if not asked.get("key") and (asked.get("image") is None or asked.get("mask") is None):
-        raise Unreadable
-    if not isinstance(asked.get("grow"), dict | None):
-        raise Unreadable
-    if (asked.get("channel") or "alpha") not in CHANNELS:
+    if not asked.get("key") and not all(is_step(asked.get(name)) for name in ("image", "mask")):
         raise Unreadable
     return asked
 
 
-def preview(asked: dict[str, Any], schemas: Schemas) -> dict[str, Any]:
+def preview(asked: dict[str, Any], schema: io.Schema) -> dict[str, Any]:
     """The map of a request.
 
-    asked: `values`, the node's widgets by name; `key` of an executed picture, or `image`, `mask` (annotated names in
-    the host's folders) and `channel`, with the key of a `run` whose model the speed-up is predicted for; `photo`,
-    whether the picture itself is wanted too. `grow`, the widgets of a HiLo Mask Dilate between, and `grown`, whether its second output
-    is taken. schemas: by node id, of the nodes whose widgets are sent.
+    asked: `values`, the node's widgets by name; `key` of an executed picture, or `image` and `mask`, the steps that
+    make them (`steps.py`), with the key of a `run` whose model the speed-up is predicted for; `photo`, whether the
+    picture itself is wanted too. schema: of HiLo Token Select.
     """
-    values = check_widgets(schemas["HiLoTokenSelect"], asked["values"], complete=True)
-    source = _source(asked, schemas)
+    values = check_widgets(schema, asked["values"], complete=True)
+    source = _source(asked)
     speedup, choice = values.pop("speedup"), None
     if values["preset"] == AUTO:
         choice = comparisons.decide(source.model, setting_of(source.edit))
@@ -116,17 +109,11 @@ def preview(asked: dict[str, Any], schemas: Schemas) -> dict[str, Any]:
     }
 
 
-def _source(asked: dict[str, Any], schemas: Schemas) -> Source:
+def _source(asked: dict[str, Any]) -> Source:
     if key := asked.get("key"):
         return remembered(key)
     try:
         ran = remembered(asked["run"]) if asked.get("run") else None
     except Hint:  # after a restart; the family then shown is the assumed one
         ran = None
-    change = None
-    if asked.get("grow") is not None:
-        widgets = check_widgets(schemas["HiLoMaskDilate"], asked["grow"], complete=True)
-        change = Change(Growth(**widgets), bool(asked.get("grown")))
-    channel, tokens = asked.get("channel") or "alpha", ran.tokens if ran else None
-    source = from_files(asked["image"], asked["mask"], channel, tokens, change)
-    return replace(source, shape=ran.shape, family=ran.family, model=ran.model) if ran else source
+    return followed(asked["image"], asked["mask"], ran)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from threading import Lock
 from typing import Any
@@ -20,15 +21,13 @@ from torch import Tensor
 
 from ...hilo_core.cost import ModelShape
 from ...hilo_core.mask import is_edited
-from ..masks import Growth
 from ..tokens import TokenSize, details
+from .steps import CHANNELS, MOST_PIXELS, NotFollowed, Steps, files
 
-MOST_PIXELS = 40_000_000
 MOST_BYTES = 100_000_000  # of a file
 MOST_KEPT = 8_000_000  # bytes of what is kept of pictures, for runs and for files each
 THUMBNAIL = 512
 ASSUMED = "FLUX.1"  # the family of `ModelShape`'s defaults, where no run has told another
-CHANNELS = {"red": "R", "green": "G", "blue": "B", "alpha": "A"}
 
 
 class Hint(Exception):
@@ -37,19 +36,6 @@ class Hint(Exception):
     def __init__(self, code: str, **facts: str) -> None:
         super().__init__(code)
         self.code, self.facts = code, facts
-
-
-@dataclass(frozen=True)
-class Change:
-    """HiLo Mask Dilate between the mask's file and HiLo Token Select."""
-
-    growth: Growth
-    grown: bool  # its second output, not the first
-
-    def __call__(self, mask: Tensor) -> Tensor:
-        """(B, H, W) -> (B, H, W); HiLoError if nothing is left of it."""
-        clean = self.growth.clean(mask)
-        return self.growth.grown(clean) if self.grown else clean
 
 
 @dataclass(frozen=True)
@@ -109,13 +95,25 @@ def remember(
 
     image: (B, H, W, 3) in 0..1. light: its `details`, if they are known. model: the identity of the model.
     """
-    key, tokens = secrets.token_hex(8), tokens or TokenSize()
-    y, x = tokens.inside(*image.shape[1:3])
-    picture = Image.fromarray((image[0, y, x, :3].detach().cpu().float() * 255).clamp(0, 255).byte().numpy())
-    if light is None:
-        light = details(tokens.whole(image), *edit.shape)
-    _recent.keep(key, Source(light, edit, picture.size, _jpeg(picture), tokens, shape, family, model))
+    key = secrets.token_hex(8)
+    _recent.keep(key, _source(image, edit, tokens or TokenSize(), shape, family, light, model))
     return key
+
+
+def _source(
+    image: Tensor,
+    edit: Tensor,
+    tokens: TokenSize,
+    shape: ModelShape,
+    family: str = ASSUMED,
+    light: Tensor | None = None,
+    model: str = "",
+) -> Source:
+    y, x = tokens.inside(*image.shape[1:3])
+    picture = Image.fromarray((image[0, y, x, :3].detach().cpu().float() * 255).round().clamp(0, 255).byte().numpy())
+    if light is None:
+        light = details(tokens.whole(image[..., :3]), *edit.shape)
+    return Source(light, edit, picture.size, _jpeg(picture), tokens, shape, family, model)
 
 
 def remembered(key: str) -> Source:
@@ -126,25 +124,38 @@ def remembered(key: str) -> Source:
     return found
 
 
-def from_files(
-    image: str, mask: str, channel: str, tokens: TokenSize | None = None, change: Change | None = None
-) -> Source:
-    """Read what the host's LoadImage and LoadImageMask would. channel: alpha (inverted, as there) or a colour.
-
-    tokens: those of the model that the picture is for. change: what a node between makes of the mask. A Hint says why there is no map.
-    """
-    tokens = tokens or TokenSize()
-    paths = find(image), find(mask)
+def followed(image: dict[str, Any], mask: dict[str, Any], like: Source | None) -> Source:
+    """What the nodes behind two inputs make of their files. image, mask: steps (`steps.py`). like: the source of a run,
+    whose model the tokens and the speed-up are for. A Hint says why there is no map."""
+    tokens = like.tokens if like else TokenSize()
+    paths = {name: find(name) for step in (image, mask) for name in files(step)}
     try:
-        stamps = tuple(os.stat(path).st_mtime_ns for path in paths)
+        stamps = tuple(os.stat(path).st_mtime_ns for path in paths.values())
     except OSError as error:
         raise Hint("missing") from error
-    key = (*paths, *stamps, channel, tokens, change)
+    key = (json.dumps([image, mask], sort_keys=True), *paths.values(), *stamps, tokens)
     found = _files.find(key)
     if found is None:
-        found = _read(*paths, channel, tokens, change)
+        steps = Steps(lambda node, name, channel: _read(paths[name], node, channel))
+        try:
+            made, hole = steps.make(image), steps.make(mask)
+        except NotFollowed as error:
+            if like is not None:
+                return like  # as the run left it
+            raise Hint("not_executed") from error
+        found = _planned(made, hole, tokens)
         _files.keep(key, found)
-    return found
+    return replace(found, shape=like.shape, family=like.family, model=like.model) if like else found
+
+
+def _planned(image: Tensor, hole: Tensor, tokens: TokenSize) -> Source:
+    """A picture and its mask in tokens."""
+    if not bool(is_edited(hole).any()):
+        raise Hint("no_mask")
+    if hole.shape[1:] != image.shape[1:3]:
+        given, wanted = (f"{width}x{height}" for height, width in (hole.shape[1:], image.shape[1:3]))
+        raise Hint("mask_size", mask=given, picture=wanted)
+    return _source(image, tokens.edit(hole), tokens, ModelShape())
 
 
 def find(name: str) -> str:
@@ -169,31 +180,20 @@ def _within(path: str, folder: str) -> bool:
         return False
 
 
-def _read(image: str, mask: str, channel: str, tokens: TokenSize, change: Change | None) -> Source:
-    """A picture and its mask from their files, each as the host opens it."""
+def _read(path: str, node: str, channel: str) -> tuple[Tensor, ...]:
+    """What the host's Load Image makes of a file, picture and mask, or its Load Image (as Mask), a mask."""
     try:
-        picture = _open(image)
-        hole = torch.from_numpy(_hole(picture if mask == image else _open(mask), channel))[None]
-        rgb = picture.convert("RGB")
+        picture = _open(path)
+        if node != "LoadImage":
+            return (_hole(picture, channel),)
+        pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255)[None]
+        return pixels, _hole(picture, "alpha")
     except Hint:
         raise
     except (Image.DecompressionBombError, MemoryError) as error:
         raise Hint("huge") from error
     except Exception as error:  # of a damaged file Pillow's readers raise anything: SyntaxError, RuntimeError, ...
         raise Hint("missing") from error
-    if not bool(is_edited(hole).any()):
-        raise Hint("no_mask")
-    if hole.shape[1:] != (picture.height, picture.width):
-        given, wanted = f"{hole.shape[2]}x{hole.shape[1]}", f"{picture.width}x{picture.height}"
-        raise Hint("mask_size", mask=given, picture=wanted)
-    if change is not None:
-        hole = change(hole)
-    y, x = tokens.inside(rgb.height, rgb.width)
-    edit = tokens.edit(hole)
-    pixels = torch.from_numpy(np.asarray(rgb, dtype=np.float32) / 255)[None]
-    inside = rgb.crop((x.start, y.start, x.stop, y.stop))
-    light = details(tokens.whole(pixels), *edit.shape)
-    return Source(light, edit, inside.size, _jpeg(inside), tokens)
 
 
 def _open(path: str) -> Image.Image:
@@ -206,15 +206,15 @@ def _open(path: str) -> Image.Image:
     return picture.point(lambda value: value * (1 / 255)) if picture.mode == "I" else picture
 
 
-def _hole(picture: Image.Image, channel: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(H, W) in 0..1, 1 where the picture is to change."""
+def _hole(picture: Image.Image, channel: str) -> Tensor:
+    """(1, H, W) in 0..1, 1 where the picture is to change; where the file has no alpha, the host's 64x64 of nothing."""
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
     if channel == "alpha" and "A" not in picture.getbands():
-        raise Hint("no_mask")
+        return torch.zeros(1, 64, 64)
     if channel != "alpha":
         picture = picture.convert("RGB")
-    values = np.asarray(picture.getchannel(CHANNELS[channel]), dtype=np.float32) / 255
+    values = torch.from_numpy(np.asarray(picture.getchannel(CHANNELS[channel]), dtype=np.float32) / 255)[None]
     return 1 - values if channel == "alpha" else values
 
 

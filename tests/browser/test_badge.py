@@ -8,7 +8,7 @@ from PIL import Image
 from tools.host import folder
 from tools.make_demo_photo import PHOTO
 
-from .test_canvas import BADGE, SELECT, TEXT, load, set_widget
+from .test_canvas import BADGE, TEXT, blur, load, set_widget
 
 PATCH = "app.graph._nodes.find((n) => n.type === 'HiLoModelPatch')"
 STATE = "document.querySelector('.hilo-token-badge').dataset.state"
@@ -91,7 +91,8 @@ def test_the_reason_stands_there_while_the_run_goes(page, demo):
 def test_the_map_has_the_figure_of_the_badge(page, server, demo):
     """One number: with the run's own settings the same; with others as much faster as the cost model says."""
     page.wait_for_function(f"{TEXT}.includes('per step (FLUX.1)')", timeout=10_000)
-    asked = {"image": PHOTO.name, "mask": PHOTO.name, "channel": "alpha", "values": {}}
+    image, mask = ({"node": "LoadImage", "slot": slot, "inputs": {"image": PHOTO.name}} for slot in (0, 1))
+    asked = {"image": image, "mask": mask, "values": {}}
     plan = page.request.post(f"{server.url}/hilo_token/plan", data=asked).json()
     kept, total = plan["kept"], plan["total"]
     tell(page, "execution_start")
@@ -229,16 +230,8 @@ def test_real_runs(page, demo):
 
 
 def test_a_cached_token_select_keeps_its_map(page, demo):
-    """Behind another node the map needs the key of a run; a run from the cache sends none."""
-    page.evaluate(
-        f"""() => {{
-            const scale = LiteGraph.createNode("ImageScaleBy");
-            app.graph.add(scale);
-            {SELECT}.getInputNode(0).connect(0, scale, 0);
-            scale.widgets.find((w) => w.name === "scale_by").value = 1;
-            scale.connect(0, {SELECT}, 0);
-        }}"""
-    )
+    """Behind a node that only a run can tell the map needs its key; a run from the cache sends none."""
+    blur(page)
     page.wait_for_function(f"{TEXT}.startsWith('Run the workflow once')", timeout=10_000)
     run(page, preset="balanced")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)

@@ -136,10 +136,23 @@ def test_hints(page, demo, kind, value, hint):
     page.wait_for_function(f"(hint) => {TEXT}.includes(hint)", arg=hint, timeout=10_000)
 
 
+def blur(page):
+    """Put a node before the picture that only a run can tell."""
+    page.evaluate(
+        f"""() => {{
+            const blur = LiteGraph.createNode("ImageBlur");
+            app.graph.add(blur);
+            {SELECT}.getInputNode(0).connect(0, blur, 0);
+            blur.connect(0, {SELECT}, 0);
+        }}"""
+    )
+
+
 def test_unconnected_and_not_executed(page, demo):
     page.evaluate(f"{SELECT}.disconnectInput(1)")
     page.wait_for_function(f"{TEXT}.startsWith('Connect')", timeout=10_000)
-    load(page, "FLUX.2 dev - masked edit")
+    load(page, "Demo - runs without a download")
+    blur(page)
     page.wait_for_function(f"{TEXT}.startsWith('Run the workflow once')", timeout=10_000)
 
 
@@ -150,7 +163,7 @@ def test_server_restarted(page, demo):
     page.wait_for_function(f"{TEXT}.startsWith('No answer')", timeout=10_000)
     page.unroute("**/hilo_token/plan")
     page.wait_for_function(f"{TEXT}.includes('(FLUX.1)')", timeout=10_000)
-    load(page, "FLUX.2 dev - masked edit")
+    blur(page)
     page.evaluate(f"{SELECT}.onExecuted({{ hilo_key: ['0123456789abcdef'] }})")
     page.wait_for_function(f"{TEXT}.startsWith('The server was restarted')", timeout=10_000)
 

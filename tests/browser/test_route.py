@@ -12,7 +12,20 @@ from PIL import Image
 
 from tools.host import folder
 
-DEMO = {"image": "demo.jpg", "mask": "demo_mask.png", "channel": "red", "values": {}}
+
+def step(node, slot=0, **inputs):
+    return {"node": node, "slot": slot, "inputs": inputs}
+
+
+def picture(name):
+    return step("LoadImage", image=name)
+
+
+def painted(name, channel="red"):
+    return step("LoadImageMask", image=name, channel=channel)
+
+
+DEMO = {"image": picture("demo.jpg"), "mask": painted("demo_mask.png"), "values": {}}
 
 
 def ask(server, **changes):
@@ -43,8 +56,8 @@ def test_counts_are_those_of_the_map(server):
     ["../../main.py", "/etc/passwd", "a\0b", "../models/vae/put_vae_here", "demo.jpg [nowhere]", "", ".", "x" * 5000],
 )
 def test_no_other_file_is_read(server, name):
-    assert ask(server, image=name)[0] == {"hint": "missing"}
-    assert ask(server, mask=name)[0] == {"hint": "missing"}
+    assert ask(server, image=picture(name))[0] == {"hint": "missing"}
+    assert ask(server, mask=painted(name))[0] == {"hint": "missing"}
 
 
 def test_link_out_of_the_folder(server, tmp_path):
@@ -52,7 +65,7 @@ def test_link_out_of_the_folder(server, tmp_path):
     link = folder() / "input" / "hilo_test_link.png"
     link.symlink_to(tmp_path / "secret.png")
     try:
-        assert ask(server, image=link.name)[0] == {"hint": "missing"}
+        assert ask(server, image=picture(link.name))[0] == {"hint": "missing"}
     finally:
         link.unlink()
 
@@ -61,9 +74,9 @@ def test_huge_and_broken_pictures(server):
     place = folder() / "input" / "hilo_test.png"
     try:
         Image.new("1", (8000, 6000)).save(place)
-        assert ask(server, image=place.name)[0] == {"hint": "huge"}
+        assert ask(server, image=picture(place.name))[0] == {"hint": "huge"}
         place.write_bytes(b"no picture")
-        assert ask(server, image=place.name)[0] == {"hint": "missing"}
+        assert ask(server, image=picture(place.name))[0] == {"hint": "missing"}
     finally:
         place.unlink()
 
@@ -80,10 +93,12 @@ def test_bad_values(server, values):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"grow": 3},
+        {"image": {"node": "LoadImage", "inputs": {"image": "demo.jpg"}}},
+        {"mask": step("GrowMask", mask={"node": 3})},
+        {"mask": step("LoadImageMask")},
         {"values": 3},
         {"image": 7},
-        {"channel": "depth"},
+        {"mask": painted("demo_mask.png", "depth")},
         {"values": None},
         {"mask": None},
         {"key": 5},
@@ -140,5 +155,9 @@ def test_forgotten_run(server):
 
 
 def test_mask_hints(server):
-    assert ask(server, mask="demo.jpg", channel="alpha")[0] == {"hint": "no_mask"}
-    assert ask(server, image="rocket.jpg")[0] == {"hint": "mask_size", "mask": "1024x1024", "picture": "640x416"}
+    assert ask(server, mask=painted("demo.jpg", "alpha"))[0] == {"hint": "no_mask"}
+    assert ask(server, image=picture("rocket.jpg"))[0] == {
+        "hint": "mask_size",
+        "mask": "1024x1024",
+        "picture": "640x416",
+    }

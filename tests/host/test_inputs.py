@@ -125,7 +125,7 @@ def test_the_route_takes_the_same_values(nodes, given):
     route, remember = load_pack("nodes.preview.route"), load_pack("nodes.preview.sources").remember
 
     def preview(asked):
-        return route.preview(asked, {"HiLoTokenSelect": nodes["select"].define_schema()})
+        return route.preview(asked, nodes["select"].define_schema())
 
     shape = load_pack("hilo_core.cost").ModelShape()
     key = remember(given["select"]["image"], torch.ones(8, 10, dtype=torch.bool), shape)
