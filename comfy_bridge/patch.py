@@ -20,6 +20,7 @@ from ..hilo_core.cost import ModelShape
 from ..hilo_core.errors import HiLoError
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.presets import Preset
+from ..hilo_core.words import Said
 from .auto import decide, setting_of
 from .call import KEY, OUTSIDE, WATCH, Call, flat
 from .families import class_path, find_family, hides_family
@@ -116,9 +117,9 @@ def _family_of(model: Any) -> Family | str:
         return find_family(network)
     except HiLoError:
         if reason := why_dense(class_path(network)):
-            return f"{class_path(network).split(':')[1]} is not compressed: {reason}"
+            return Said("{} is not compressed: {}", class_path(network).split(":")[1], reason)
         if hides_family(network) or hides_family(model.model.diffusion_model):
-            return FEATURES["class"].text.format(class_path(network).split(":")[1])
+            return Said(FEATURES["class"].text, class_path(network).split(":")[1])
         raise
 
 
@@ -151,7 +152,7 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
                     hole = drawn if mask is None else mask
                     run = _make_run(guider, patch, family, source, hole, noise, sigmas, sampler)
         except DenseRun as refusal:
-            reason = str(refusal)
+            reason = refusal.reason
         if run is not None:
             watch, run.on_reason = run.watch, lambda why: patch.on_start(RunReport(reason=why))
             patch.on_start(RunReport(kept=run.plan.count, total=run.plan.total))
@@ -250,7 +251,7 @@ def _make_run(
     sampler: Any,
 ) -> Run:
     if not isinstance(family, Family):
-        raise DenseRun(str(family))
+        raise DenseRun(family or "")
     if mask is None and patch.request is None:
         raise DenseRun("nothing is painted yet" if patch.mask is not None else NO_MASK)
     if not torch.count_nonzero(noise):

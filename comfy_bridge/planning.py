@@ -20,6 +20,7 @@ from ..hilo_core.grid import TokenGrid
 from ..hilo_core.mask import is_edited, mask_to_tokens
 from ..hilo_core.plan import TokenPlan, TokenSettings, make_plan
 from ..hilo_core.presets import Preset
+from ..hilo_core.words import Said
 from .call import flat
 from .memo import Memo
 from .reasons import DenseRun
@@ -27,6 +28,7 @@ from .source import Source
 
 _detail, _make_plan = Memo(detail), Memo(make_plan)
 
+OUT_OF_REACH = "{}x is out of reach with this mask; the most is {}x."
 PICTURES = ("latent", "image", "mask")  # in the names of conditioning values that are no text
 
 
@@ -70,7 +72,11 @@ def choose_plan(
         plan = _make_plan(edit, score, wanted)
     if plan.count > longest * plan.total:
         raise DenseRun(
-            f"the edit covers nearly the whole picture ({plan.count} of {plan.total} tokens), there is nothing to save"
+            Said(
+                "the edit covers nearly the whole picture ({} of {} tokens), there is nothing to save",
+                plan.count,
+                plan.total,
+            )
         )
     return plan
 
@@ -88,7 +94,7 @@ def said(plan: TokenPlan, speedup: float, shape: ModelShape) -> TokenPlan:
     most = shape.speedup(plan.count, plan.total)
     if speedup <= 1 or most >= speedup:
         return plan
-    return replace(plan, note=f"{speedup:g}x is out of reach with this mask; the most is {most:.1f}x.")
+    return replace(plan, note=Said(OUT_OF_REACH, f"{speedup:g}", f"{most:.1f}"))
 
 
 def edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> Tensor:
@@ -98,8 +104,14 @@ def edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | Non
         if request.edit.shape != edit.shape:
             rows, columns = request.edit.shape
             raise DenseRun(
-                f"the plan is for {columns}x{rows} tokens, but the latent has {grid.width}x{grid.height}: give HiLo "
-                "Token Select the picture that goes to this sampler"
+                Said(
+                    "the plan is for {}x{} tokens, but the latent has {}x{}: give HiLo Token Select the picture that "
+                    "goes to this sampler",
+                    columns,
+                    rows,
+                    grid.width,
+                    grid.height,
+                )
             )
         edit |= request.edit
     if mask is not None:

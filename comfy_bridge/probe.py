@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ..hilo_core.words import Said
 from .attention import Attention
 from .call import CARRIED, OURS, OVERRIDE, Call, on_grid, shape_of
 from .features import FEATURES
@@ -105,7 +106,9 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
     except FOREIGN_FAILURES as error:
         if out_of_memory(error):
             raise
-        raise DenseRun(f"the model fails on a tiny picture ({type(error).__name__}: {str(error)[:80]})") from error
+        raise DenseRun(
+            Said("the model fails on a tiny picture ({})", f"{type(error).__name__}: {str(error)[:80]}")
+        ) from error
     attentions = _attentions(seen, sizes, form.pads)
     asks = tuple(_rows(p, attentions) if form.table else _grids(p, sizes, form.pads) for p in asked)
     if not any(_sees_target(parts) for parts in asks):

@@ -11,6 +11,12 @@ class DenseRun(BaseException):
     Not an Exception, since it may be raised within a model call, where other nodes' code must not swallow it.
     """
 
+    @property
+    def reason(self) -> str:
+        """The text as it was given, with its values apart if it is a `Said`."""
+        reason: str = self.args[0]
+        return reason
+
 
 # what another node's code raises where it meets a part of the tokens; out of memory is never an answer: `out_of_memory`
 FOREIGN_FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..hilo_core.grid import TokenGrid
+from ..hilo_core.words import Said
 from .call import Call, flat, on_grid
 from .family import Family
 from .features import FEATURES
@@ -38,18 +39,18 @@ def refuse(call: Call, network: Any, family: Family, grid: TokenGrid, batch: int
         if any(r is not None and (r.ndim != 3 or r.shape[1] < grid.count) for r in residuals or ()):
             raise DenseRun(FEATURES["control_grid"].text)
     if kind := grid_patch(call.options):
-        raise DenseRun(FEATURES["grid_patch"].text.format(kind))
+        raise DenseRun(Said(FEATURES["grid_patch"].text, kind))
     if key := unknown_wrapper(call.options):
-        raise DenseRun(FEATURES["unknown_wrapper"].text.format(key))
+        raise DenseRun(Said(FEATURES["unknown_wrapper"].text, key))
     if what := replaced_code(network):
-        raise DenseRun(FEATURES["replaced_code"].text.format(what))
+        raise DenseRun(Said(FEATURES["replaced_code"].text, what))
     if what := made_for_grid(call.options, {grid.count, grid.count + text}, family.hidden(network)):
-        raise DenseRun(FEATURES["whole_grid"].text.format(what))
+        raise DenseRun(Said(FEATURES["whole_grid"].text, what))
     for name, value in call.kwargs.items():
         if value is not None and (name in GRID_INPUTS or _of_a_grid(name, value, call.x)):
-            raise DenseRun(FEATURES["grid_input"].text.format(name))
+            raise DenseRun(Said(FEATURES["grid_input"].text, name))
     if call.kwargs.get("ref_latents") and not family.references:
-        raise DenseRun(f"reference latents of {family.name} are not compressed yet")
+        raise DenseRun(Said("reference latents of {} are not compressed yet", family.name))
 
 
 def _of_a_grid(name: str, value: Any, x: Tensor) -> bool:

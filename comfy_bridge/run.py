@@ -17,6 +17,7 @@ from torch import Tensor
 from ..hilo_core.grid import TokenGrid
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.schedule import step_of
+from ..hilo_core.words import Said
 from .attention import biased_attention, checked_attention
 from .auto import Decided
 from .call import OVERRIDE, Call, shape_of
@@ -89,7 +90,7 @@ class Run:
     def __post_init__(self) -> None:
         if self.stateful:
             self.dense_steps = [False] * len(self.dense_steps)
-            self.say(FEATURES["stateful"].text.format(self.stateful))
+            self.say(Said(FEATURES["stateful"].text, self.stateful))
         self.overrides = Overrides(bool(self.family.attention))
         self.settled = None if any(self.dense_steps) else False  # whether all further calls are dense, once known
 
@@ -158,7 +159,7 @@ class Run:
         if check.note(call.x, strips, dense, self.codec(call.x.device).edited):
             self.say(check.words())
         else:
-            self.reason, self.given_up = f"only {check.words()}, so the rest of this run is dense", True
+            self.reason, self.given_up = Said("only {}, so the rest of this run is dense", check.words()), True
 
     def _next_turn(self, options: dict[str, Any]) -> int:
         """Which of the plan's turns a call takes: the next with each evaluation of the guider. Where features may be
@@ -209,13 +210,12 @@ class Run:
         try:
             return self._compressed(layout, executor, model, call)
         except DenseRun as refusal:
-            self.reason, self.given_up = str(refusal), True
+            self.reason, self.given_up = refusal.reason, True
         except FOREIGN_FAILURES as error:
             others = foreign(call.options)
             if out_of_memory(error) or not others or any(not dense for _, dense in self.seen):
                 raise
-            self.reason = FEATURES["fails_on_strip"].text.format(others[0][0])
-            self.given_up = True
+            self.reason, self.given_up = Said(FEATURES["fails_on_strip"].text, others[0][0]), True
         return None
 
     def _compressed(self, layout: Layout, executor: Callable[..., Tensor], model: Any, call: Call) -> Tensor:
@@ -265,7 +265,7 @@ class Run:
             layout = self._layouts(model, call)[turn]
             self.say(self.overrides.check(layout, call.options))
         except DenseRun as refusal:
-            self.reason = str(refusal)
+            self.reason = refusal.reason
             return None
         return layout
 
@@ -279,7 +279,7 @@ class Run:
                 try:
                     self.layouts[key] = self._make_layouts(model, call)
                 except DenseRun as refusal:
-                    self.layouts[key] = str(refusal)
+                    self.layouts[key] = refusal.reason
             found = self.layouts[key]
         if isinstance(found, str):
             raise DenseRun(found)

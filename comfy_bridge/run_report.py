@@ -32,7 +32,7 @@ class RunReport:
     speedup: float | None = None  # of the run's model calls: instead_of / seconds
     predicted: bool = False  # no dense call is known to compare with: `instead_of` comes from the cost model
     model_speedup: float | None = None  # what the cost model alone says
-    note: str = ""
+    notes: tuple[str, ...] = ()
     others: tuple[str, ...] = ()  # what else was on the model
     setting: Setting | None = None  # what the run was, where it was compressed
     agreement: float | None = None  # of the strip's answer with the dense one at the step that was checked, 0 to 1
@@ -63,7 +63,7 @@ class RunReport:
             parts.append(f"{self.dense_seconds:.3f} s per dense step")
         if self.compressed_seconds is not None:
             parts.append(f"{self.compressed_seconds:.3f} s per compressed step")
-        return "; ".join(parts + ([self.note] if self.note else []) + beside)
+        return "; ".join([*parts, *self.notes, *beside])
 
 
 def in_words(seconds: float) -> str:

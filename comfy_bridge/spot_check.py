@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..hilo_core.schedule import step_of
+from ..hilo_core.words import Said
 from .call import flat
 
 SHARED = 1.25  # error of two strips' mean over their difference: 0.5 where nothing is shared; `lab.checks.agreement`
@@ -56,7 +57,7 @@ class SpotCheck:
 
     def words(self) -> str:
         """The result, for the report."""
-        return f"{self.agreement or 0:.0%} agreement with dense at step {self.step + 1}"
+        return Said("{} agreement with dense at step {}", f"{self.agreement or 0:.0%}", self.step + 1)
 
 
 def _size(a: Tensor, b: Tensor, edited: Tensor) -> Tensor:

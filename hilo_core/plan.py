@@ -14,8 +14,13 @@ from torch import Tensor
 from .cells import Cells, Levels, cell_distance, cell_numbers, choose_cells, real_tokens
 from .errors import HiLoError
 from .mask import dilate_tokens, distance_to, nearest
+from .words import Said
 
 EDIT, HIGH, NATIVE = 0, 1, 2  # kinds of kept tokens
+OVER_BUDGET = (
+    "The edit with its surroundings needs {} tokens ({} in the edit), more than the budget of {}. "
+    "The edit is kept whole."
+)
 RULES = ("energy", "ratio", "threshold")
 
 
@@ -258,8 +263,7 @@ def _plan_for_budget(candidates: _Candidates, settings: TokenSettings) -> TokenP
         edits = int((plan.kind == EDIT).sum())
         return replace(
             plan,
-            note=f"The edit with its surroundings needs {plan.count} tokens ({edits} in the edit), "
-            f"more than the budget of {settings.budget}. The edit is kept whole.",
+            note=Said(OVER_BUDGET, plan.count, edits, settings.budget),
         )
     for _ in range(12):
         middle = (low + high) / 2

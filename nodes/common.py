@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..hilo_core.auto import AUTO, MEANING
 from ..hilo_core.presets import PRESETS
+from ..hilo_core.words import in_parts
 
 CATEGORY = "HiLo-Token"
 LONGEST = 1024  # px a side of a picture that is only shown
@@ -54,6 +55,11 @@ def pictures_side_by_side(layers: dict[str, Tensor], shown: str) -> dict[str, An
     names = [next(iter(layers)), shown, *(name for name in list(layers)[1:] if name != shown)]
     made = [one for name in names for one in ui.PreviewImage(_small(layers[name][:1])).as_dict()["images"]]
     return {"hilo_compare": made, "hilo_compare_names": names}
+
+
+def on_node(*said: str) -> dict[str, Any]:
+    """What the front end writes on a node, in the user's language."""
+    return {"hilo_said": [in_parts(one) for one in said]}
 
 
 def _small(picture: Tensor) -> Tensor:

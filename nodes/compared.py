@@ -256,7 +256,7 @@ def _text(verdict: Verdict, runs: list[Ran], found: list[Likeness | None], chang
 
 
 def _remark(report: RunReport) -> str:
-    return f"; {report.note}" if report.note else ""
+    return "".join(f"; {note}" for note in report.notes)
 
 
 def _figures(found: Likeness) -> list[str]:

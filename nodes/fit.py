@@ -7,11 +7,15 @@ from torch import Tensor
 
 from ..hilo_core.decode.fit import Fit, Fitted, edited_box, fit_detail, fit_whole
 from ..hilo_core.errors import HiLoError
-from .common import CATEGORY, FitWire, advanced, node_id, schema, show_on_node
+from ..hilo_core.words import Said
+from .common import CATEGORY, FitWire, advanced, on_node, schema
 from .inputs import check_painted, checked, same_size
 
 MEGAPIXEL = 1024 * 1024
 WHOLE, DETAIL = "fit", "detail"
+ALL = "The whole picture on {}x{} px."
+PART = "{}x{} px around the edit on {}x{} px."
+EDIT = "The edit is {} px wide or high there, {} px in the picture."
 
 
 class HiLoFit(io.ComfyNode):
@@ -46,7 +50,6 @@ class HiLoFit(io.ComfyNode):
                 advanced(io.Int, "multiple", default=16, min=8, max=64, step=8,
                          tooltip="The canvas's sides are multiples of this: 16 for most models, 32 for HunyuanImage 2.1 and Wan 2.2 5B."),
             ],
-            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("canvas", display_name="image", tooltip="The canvas: encode this."),
                 io.Mask.Output("canvas_mask", display_name="mask", tooltip="The mask on the canvas. No painted pixel is lost."),
@@ -76,15 +79,14 @@ class HiLoFit(io.ComfyNode):
             fit = fit_detail(size, box, edit_size, largest * MEGAPIXEL, multiple)
         if max(fit.canvas) > 32 * max(min(fit.canvas), multiple):
             raise HiLoError(f"The image is {size[1]}x{size[0]} px, too long and narrow for a canvas. Crop it first.")
-        show_on_node(node_id(cls), told(fit, box))
         canvas_mask = fit.mask(mask)
-        return io.NodeOutput(fit.image(image), canvas_mask, Fitted(fit, image, mask, canvas_mask))
+        found = Fitted(fit, image, mask, canvas_mask)
+        return io.NodeOutput(fit.image(image), canvas_mask, found, ui=on_node(*told(fit, box)))
 
 
-def told(fit: Fit, box: tuple[int, int, int, int]) -> str:
+def told(fit: Fit, box: tuple[int, int, int, int]) -> list[str]:
     """What became of a picture and its edit, for the node."""
     (height, width), (tall, wide) = fit.canvas, fit.region
     side = max(box[1] - box[0], box[3] - box[2])
-    shown = "The whole picture" if fit.whole else f"{wide}x{tall} px around the edit"
-    edit = f"the edit is {round(side * fit.factor)} px wide or high there, {side} px in the picture"
-    return f"{shown} on {width}x{height} px; {edit}."
+    shown = Said(ALL, width, height) if fit.whole else Said(PART, wide, tall, width, height)
+    return [shown, Said(EDIT, round(side * fit.factor), side)]

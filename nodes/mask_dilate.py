@@ -15,7 +15,7 @@ from .masks import Growth
 
 
 class HiLoMaskDilate(io.ComfyNode):
-    """Mask hygiene and dilation."""
+    """Mask hygiene and a margin."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,13 +28,13 @@ class HiLoMaskDilate(io.ComfyNode):
             search_aliases=["grow mask", "expand mask", "clean mask", "inpaint mask", "dilate"],
             inputs=[
                 io.Mask.Input("mask", tooltip="What is to be generated. Grey edges stay as they are: they are the feather."),
-                io.Float.Input(
-                    "dilation", default=2.0, min=0.0, max=64.0, step=0.5,
-                    tooltip="How far to grow. In tokens (their size is below), or in parts of the edit's radius. More comes nearer to the result at normal speed, and is slower.",
+                io.Int.Input(
+                    "margin", default=32, min=0, max=1024, step=8,
+                    tooltip="How far to grow: in pixels, or in percent of the edit's radius. More comes nearer to the result at normal speed, and is slower.",
                 ),
                 io.Combo.Input(
-                    "mode", options=["tokens", "relative"], default="tokens",
-                    tooltip="tokens: the same margin everywhere. relative: each separate edit by a part of its own radius.",
+                    "mode", options=["pixels", "percent"], default="pixels",
+                    tooltip="pixels: the same margin everywhere. percent: each separate edit by a part of its own radius.",
                 ),
                 advanced(io.Float, "black", default=BLACK, min=0.0, max=0.5, step=0.01,
                          tooltip="Values up to this are taken for black: near-black is not an edit."),
@@ -64,7 +64,7 @@ class HiLoMaskDilate(io.ComfyNode):
     def masks(
         cls,
         mask: Tensor,
-        dilation: float,
+        margin: int,
         mode: str,
         black: float = BLACK,
         white: float = 0.96,
@@ -74,6 +74,6 @@ class HiLoMaskDilate(io.ComfyNode):
     ) -> io.NodeOutput:
         """Both outputs, with nothing shown."""
         check_painted(mask)
-        growth = Growth(dilation, mode, black, white, fill_holes, drop_specks, token_size)
+        growth = Growth(margin, mode, black, white, fill_holes, drop_specks, token_size)
         clean = growth.clean(mask)
         return io.NodeOutput(clean, growth.grown(clean))

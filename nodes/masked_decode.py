@@ -15,14 +15,21 @@ from ..hilo_core.decode.fit import Fitted
 from ..hilo_core.decode.window_decoder import UnfitDecoder, WindowDecoder, context, global_layers, is_local
 from ..hilo_core.decode.windows import Canvas, Window, decode_windows, edit_windows
 from ..hilo_core.mask import is_edited
-from .common import CATEGORY, FitWire, advanced, before_and_after, node_id, schema, show_on_node
+from ..hilo_core.words import Said
+from .common import CATEGORY, FitWire, advanced, before_and_after, on_node, schema
 from .inputs import check_latent, check_vae, checked, same_size
 
 TITLE = "HiLo Masked Decode"  # in the log, as on screen
-EMPTY = "nothing is painted: the original, untouched"
-CROPPED = "only the border that VAE Encode crops off is painted: the original, untouched"
-SEAM = "Edge of the mask: a seam may show; raise feather"
-MOVED = "; undo shift can move it back"
+EMPTY = "Nothing is painted: the original, untouched."
+CROPPED = "Only the border that VAE Encode crops off is painted: the original, untouched."
+UNTOUCHED = "Outside the mask: not a pixel changed."
+BEYOND = "Beyond the feather: not a pixel changed."
+SMOOTH = "Edge of the mask: smooth."
+SEAM = "Edge of the mask: a seam may show; raise feather."
+MOVED = "The new picture lies {}; undo shift can move it back."
+MOVED_BACK = "The new picture lies {}: moved back."
+COLOURS = "Colours may differ from a full decode: {}."
+UNKNOWN = "this VAE's layers are not known, and some see all of a picture"
 SPARE = 8  # pixels around what is blended that are decoded well too, for the drift meter and where windows meet
 ROUGH = 1.5  # times the original's step across the mask's border
 _log = logging.getLogger("hilo-token")
@@ -84,7 +91,6 @@ class HiLoMaskedDecode(io.ComfyNode):
                     tooltip="Move the new picture back where it lies beside the original, up to 8 pixels, measured around the edit. For edit models that shift.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The original with the edit in it."),
                 io.String.Output(
@@ -115,7 +121,7 @@ class HiLoMaskedDecode(io.ComfyNode):
         batch, (rows, columns) = latent.shape[0], latent.shape[-2:]
         if not bool(is_edited(mask).any()):
             original = original if fit is None else _fitted(fit, original, mask)[0]
-            return cls._result(original, _for_batch(original, batch, "images").clone(), EMPTY, EMPTY)
+            return cls._result(original, _for_batch(original, batch, "images").clone(), [EMPTY])
         if fit is None:
             same_size(original, mask)
             canvas_mask, size = mask, original.shape[1:3]
@@ -126,7 +132,7 @@ class HiLoMaskedDecode(io.ComfyNode):
         canvas = Canvas.of((size[0], size[1]), (rows, columns), int(vae.spacial_compression_decode()))
         used = canvas.used(seen, feather if fit is None else fit.fit.need(feather))
         if not used.any():
-            return cls._result(original, original.clone(), CROPPED, CROPPED)
+            return cls._result(original, original.clone(), [CROPPED])
         like = original if fit is None else original.new_zeros(()).expand(batch, *size, 3)
         windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, like, match_colour or undo_shift)
         regions = [canvas.pixels(window) for window in windows]
@@ -140,27 +146,25 @@ class HiLoMaskedDecode(io.ComfyNode):
             )
             place(out).copy_(part_out)
         part = sum(window.area for window in windows) / (rows * columns)
-        note = note if part < 1 else ""
-        return cls._result(
-            original, out, f"{drift.line()}; {part:.0%} of the latent decoded{note}", _seen(drift, feather) + note
-        )
+        said = _seen(drift, feather) + ([note] if note and part < 1 else [])
+        return cls._result(original, out, said, f"{drift.line()}; {part:.0%} of the latent decoded")
 
     @classmethod
-    def _result(cls, original: Tensor, image: Tensor, text: str, shown: str) -> io.NodeOutput:
+    def _result(cls, original: Tensor, image: Tensor, said: list[str], text: str = "") -> io.NodeOutput:
         """Both outputs; the text in the log too; on the node what an artist wants to know, and before and after."""
+        text = text or said[0]
         _log.info("%s: %s", TITLE, text)
-        show_on_node(node_id(cls), f"{shown[0].upper()}{shown[1:]}.")
-        return io.NodeOutput(image, text, ui=before_and_after(original, image))
+        return io.NodeOutput(image, text, ui=before_and_after(original, image) | on_node(*said))
 
 
-def _seen(drift: Drift, feather: int) -> str:
+def _seen(drift: Drift, feather: int) -> list[str]:
     """What can be seen of a result, without numbers. What `composite` left alone has the original's bits."""
-    said = [f"{'Beyond the feather' if feather else 'Outside the mask'}: not a pixel changed"]
+    said = [BEYOND if feather else UNTOUCHED]
     if drift.border is not None:
-        said.append(SEAM if drift.border > ROUGH else "Edge of the mask: smooth")
+        said.append(SEAM if drift.border > ROUGH else SMOOTH)
     if drift.moved is not None:
-        said.append(f"The new picture lies {drift.moved}" + (": moved back" if drift.undone else MOVED))
-    return ". ".join(said)
+        said.append(Said(MOVED_BACK if drift.undone else MOVED, drift.moved.said()))
+    return said
 
 
 def _decode(
@@ -188,10 +192,10 @@ def _decode(
             whole = WindowDecoder(vae.decode, decoder, latent, windows, ends)
             return windows, *decode_windows(whole, canvas, windows, reach, like, spare), ""
         except UnfitDecoder as reason:
-            note = f"; colours may differ from a full decode: {reason}"
+            note = Said(COLOURS, str(reason))
             _log.warning("%s: plain windows, %s", TITLE, reason)
     elif not is_local(model):
-        note = "; colours may differ from a full decode: this VAE's layers are not known, and some see all of a picture"
+        note = Said(COLOURS, UNKNOWN)
     windows = edit_windows(used, margin)
     return windows, *decode_windows(plain, canvas, windows, margin, like), note
 

@@ -15,7 +15,7 @@ from ..hilo_core.mask import clean_mask, dilate_tokens, is_edited, mask_to_token
 class Growth:
     """The node's widgets; see their tooltips."""
 
-    dilation: float
+    margin: int
     mode: str
     black: float
     white: float
@@ -35,7 +35,8 @@ class Growth:
         (height, width), size, grown = clean.shape[1:], self.token_size, []
         for item in clean:
             tokens = mask_to_tokens(is_edited(item[None]), -(-height // size), -(-width // size), size)
-            tokens = dilate_tokens(tokens, self.dilation, self.mode == "relative")
+            relative = self.mode == "percent"
+            tokens = dilate_tokens(tokens, self.margin / (100 if relative else size), relative)
             pixels = tokens.repeat_interleave(size, 0).repeat_interleave(size, 1)
             grown.append(pixels[:height, :width].float())
         return torch.stack(grown).to(clean.device)

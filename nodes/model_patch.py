@@ -15,6 +15,7 @@ from ..comfy_bridge.run_report import RunReport
 from ..hilo_core import HiLoError
 from ..hilo_core.auto import AUTO, DEFAULT
 from ..hilo_core.presets import PRESETS, Preset
+from ..hilo_core.words import in_parts
 from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, node_id, schema, send_report, send_state
 from .inputs import check_model, checked
 from .last_run import LastRun, keep_report, saved_today
@@ -109,7 +110,9 @@ class HiLoModelPatch(io.ComfyNode):
 
 def _start(number: str | None) -> Callable[[RunReport], None]:
     """Tell the node's badge what a run is about to do: what share of the picture, or why it is at normal speed."""
-    return lambda report: send_state(number, "running", reason=report.reason, kept=report.kept, total=report.total)
+    return lambda report: send_state(
+        number, "running", reason=in_parts(report.reason), kept=report.kept, total=report.total
+    )
 
 
 def _tell(number: str | None, run: LastRun) -> Callable[[RunReport], None]:
@@ -117,6 +120,7 @@ def _tell(number: str | None, run: LastRun) -> Callable[[RunReport], None]:
 
     def tell(report: RunReport) -> None:
         run.report = report
-        send_report(number, asdict(report) | {"saved_today": saved_today.add(report)})
+        words = {"reason": in_parts(report.reason), "notes": [in_parts(note) for note in report.notes]}
+        send_report(number, asdict(report) | words | {"saved_today": saved_today.add(report)})
 
     return tell

@@ -1,7 +1,7 @@
 /** What the last run gained, on HiLo Model Patch: cleared when a run starts, and true in each of its states. */
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { say, wordsLoaded } from "./words.js";
+import { say, word, wordsLoaded } from "./words.js";
 
 const WATCH_MS = 400;
 const COLOURS = { running: "#1f5f99", gain: "#2e7d4f", dense: "#a35200", off: "#555", failed: "#a32020", cancelled: "#555", bypassed: "#555" };
@@ -37,16 +37,16 @@ export function addBadge(node) {
 function lines({ state, report, message, kept, total }) {
   const share = ((part) => (part ? (100 * part).toFixed(part < 0.1 ? 1 : 0) : ""))((report ?? { kept }).kept / (report ?? { total }).total);
   if (state === "running") return [kept ? say("running_share", { share }) : say("running")];
-  if (state === "dense") return [say("dense", report)];
-  if (state === "failed") return [message || say("failed")];
+  if (state === "dense") return [say("dense", { reason: word(report.reason) })];
+  if (state === "failed") return [word(message) || say("failed")];
   if (state !== "gain") return [say({ idle: "badge_empty" }[state] ?? state)];
   const steps = report.dense_steps + report.compressed_steps;
   const facts = { now: time(report.seconds), before: time(report.instead_of), speedup: times(report.speedup) };
   return [
     report.speedup && say(report.predicted ? "gain_about" : "gain", facts),
     say("computed", { share }),
-    say(report.dense_steps ? "steps_some" : "steps_all", { steps, dense: report.dense_steps }),
-    report.note,
+    steps > 1 && say(report.dense_steps ? "steps_some" : "steps_all", { steps, dense: report.dense_steps }),
+    ...(report.notes ?? []).map(word),
     report.saved_today >= 1 && say("saved_today", { time: time(report.saved_today) }),
   ].filter(Boolean);
 }

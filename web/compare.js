@@ -2,8 +2,8 @@
  * Before and after under a node: a slider from one picture to another, and "hold to see the first". HiLo Masked Decode
  * shows the original and the result; HiLo Compare shows dense and, by name, each preset and its difference.
  */
-import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { fit, outputOf } from "./said.js";
 import { say, wordsLoaded } from "./words.js";
 
 const WATCH_MS = 400;
@@ -127,20 +127,6 @@ class Comparer {
 
 /** Where the host serves a picture. */
 const addressOf = (picture) => api.apiURL(`/view?${new URLSearchParams(picture)}`);
-
-/** What a node gave in its last run, as the front end remembers it for the workflow in front. */
-function outputOf(node) {
-  const graph = node.graph;
-  const outer = graph && graph !== (app.rootGraph ?? app.graph) ? graph.id : undefined;
-  return app.nodeOutputs?.[outer ? `${outer}:${node.id}` : node.id];
-}
-
-/** Lets a node be as high as what it holds. */
-export function fit(node) {
-  const height = node.computeSize?.()[1];
-  if (height && height > node.size[1]) node.setSize([node.size[0], height]);
-  node.setDirtyCanvas?.(true, true);
-}
 
 /** Gives a node that shows two pictures its comparer. */
 export function addComparer(node) {

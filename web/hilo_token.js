@@ -3,6 +3,7 @@ import { app } from "../../scripts/app.js";
 import { addBadge, showReports } from "./badge.js";
 import { addComparer, watchComparers } from "./compare.js";
 import { bringPhoto } from "./demo.js";
+import { addSaid, watchSaid } from "./said.js";
 import { addTokenMap, watchTokenMaps } from "./token_map.js";
 import { foldAdvanced, followPlan, watchWidgets } from "./widgets.js";
 
@@ -10,7 +11,8 @@ const WIDGETS = {
   HiLoTokenSelect: [foldAdvanced, addTokenMap],
   HiLoModelPatch: [foldAdvanced, followPlan, addBadge],
   HiLoMaskDilate: [foldAdvanced],
-  HiLoMaskedDecode: [foldAdvanced, addComparer],
+  HiLoFit: [foldAdvanced, addSaid],
+  HiLoMaskedDecode: [foldAdvanced, addSaid, addComparer],
   HiLoCompare: [addComparer],
   HiLoCompareAdvanced: [addComparer],
 };
@@ -21,6 +23,7 @@ app.registerExtension({
     showReports();
     watchTokenMaps();
     watchComparers();
+    watchSaid();
     watchWidgets();
   },
   async beforeConfigureGraph(workflow) {

@@ -3,7 +3,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { times } from "./badge.js";
 import { fileNode, findSource, target, valuesOf } from "./source.js";
-import { say, wordsLoaded } from "./words.js";
+import { say, word, wordsLoaded } from "./words.js";
 
 const WATCH_MS = 400;
 const LONGEST = 512;
@@ -151,7 +151,7 @@ class TokenMap {
     this.photo = undefined;
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.legend.replaceChildren();
-    this.text.textContent = say(hint, facts);
+    this.text.textContent = say(hint, { ...facts, message: word(facts.message) });
     this.canvas.setAttribute("aria-label", this.text.textContent);
   }
 
@@ -209,15 +209,14 @@ class TokenMap {
   /** The plan in one line. */
   describe() {
     if (!this.plan) return;
-    const { kept, total, speedup, family, note } = this.plan;
+    const { kept, total, speedup, family, notes } = this.plan;
     const share = ((100 * kept) / total).toFixed(kept < total / 10 ? 1 : 0);
     const report = (this.shown = this.report);
     const same = report && report.kept === kept && report.total === total;
     // a run tells how fast this model is here; other settings are as much faster or slower as the cost model says
     const facts = { share, family, speedup: times(same ? report.speedup : report ? (speedup * report.speedup) / report.model_speedup : speedup) };
     const words = !report ? "summary" : same && !report.predicted ? "summary_measured" : "summary_about";
-    this.text.textContent = [say(words, facts), note].filter(Boolean).join("\n");
-    this.canvas.setAttribute("aria-label", this.text.textContent);
+    this.text.textContent = [say(words, facts), ...notes.map(word)].filter(Boolean).join("\n");
     this.canvas.setAttribute("aria-label", this.text.textContent);
   }
 
@@ -276,7 +275,7 @@ export async function watchTokenMaps() {
   await wordsLoaded;
   api.addEventListener("execution_error", ({ detail }) => {
     const failed = [...maps].find((map) => String(map.node.id) === String(detail.node_id).split(":").pop());
-    if (failed && detail.node_type === "HiLoTokenSelect") failed.text.textContent = detail.exception_message.trim();
+    if (failed && detail.node_type === "HiLoTokenSelect") failed.text.textContent = word(detail.exception_message.trim());
   });
   setInterval(() => document.hidden || maps.forEach((map) => map.refresh()), WATCH_MS);
 }

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..words import Said
 from .resample import LOBES, windowed_sinc
 
 MOST = 8  # pixels along each axis
@@ -35,9 +36,13 @@ class Shift:
     down: float
     right: float
 
+    def said(self) -> Said:
+        """In words: "1.3 px down, 0.7 px left"."""
+        y, x = "down" if self.down > 0 else "up", "right" if self.right > 0 else "left"
+        return Said(f"{{}} px {y}, {{}} px {x}", f"{abs(self.down):.1f}", f"{abs(self.right):.1f}")
+
     def __str__(self) -> str:
-        y = f"{abs(self.down):.1f} px {'down' if self.down > 0 else 'up'}"
-        return f"{y}, {abs(self.right):.1f} px {'right' if self.right > 0 else 'left'}"
+        return self.said()
 
 
 def measure(decoded: list[Tensor], original: list[Tensor], rings: list[Tensor], halves: list[Tensor]) -> Shift | None:

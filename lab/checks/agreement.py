@@ -96,7 +96,7 @@ def checked_run(number: int, preset: str, sabotage: Callable[..., Any] | None = 
         "sabotage": sabotage.__name__ if sabotage else "",
         "agreement": report.agreement,
         "shared": report.shared_error,
-        "caught": "so the rest of this run is dense" in report.note,
+        "caught": "so the rest of this run is dense" in "; ".join(report.notes),
     }
 
 

@@ -105,7 +105,7 @@ class Bench:
                 "outside_s": statistics.median(
                     s - (r.compressed_seconds or 0) * r.compressed_steps for s, r in runs
                 ),
-                "notes": sorted({r.reason or r.note for r in last}),
+                "notes": sorted({r.reason or "; ".join(r.notes) for r in last}),
             }  # fmt: skip
 
     def beside(self, stack: str) -> Row:

@@ -18,10 +18,11 @@ from ...hilo_core.auto import AUTO
 from ...hilo_core.mask import NOTHING_PAINTED
 from ...hilo_core.plan import make_plan
 from ...hilo_core.render import COLOURS, kind_map
+from ...hilo_core.words import in_parts
 from ..inputs import check_widgets
 from ..settings import token_settings
 from .sources import Hint, Source, followed, remembered
-from .steps import is_step
+from .steps import NotFollowed, is_step
 
 MOST_REQUEST = 16_384  # bytes, unpacked
 _few_at_a_time = asyncio.Semaphore(2)
@@ -104,7 +105,7 @@ def preview(asked: dict[str, Any], schema: io.Schema) -> dict[str, Any]:
         "total": plan.total,
         "speedup": source.shape.speedup(plan.count, plan.total),
         "family": source.family,
-        "note": "\n".join(text for text in (choice.reason if choice else "", plan.note) if text),
+        "notes": [in_parts(text) for text in (choice.reason if choice else "", plan.note) if text],
         **({"photo": source.thumbnail} if asked.get("photo") else {}),
     }
 
@@ -116,4 +117,9 @@ def _source(asked: dict[str, Any]) -> Source:
         ran = remembered(asked["run"]) if asked.get("run") else None
     except Hint:  # after a restart; the family then shown is the assumed one
         ran = None
-    return followed(asked["image"], asked["mask"], ran)
+    try:
+        return followed(asked["image"], asked["mask"], ran)
+    except NotFollowed as error:
+        if asked.get("run"):
+            return remembered(asked["run"])  # as the run left it
+        raise Hint("not_executed") from error

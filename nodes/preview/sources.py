@@ -22,7 +22,7 @@ from torch import Tensor
 from ...hilo_core.cost import ModelShape
 from ...hilo_core.mask import is_edited
 from ..tokens import TokenSize, details
-from .steps import CHANNELS, MOST_PIXELS, NotFollowed, Steps, files
+from .steps import CHANNELS, MOST_PIXELS, Steps, files
 
 MOST_BYTES = 100_000_000  # of a file
 MOST_KEPT = 8_000_000  # bytes of what is kept of pictures, for runs and for files each
@@ -126,7 +126,7 @@ def remembered(key: str) -> Source:
 
 def followed(image: dict[str, Any], mask: dict[str, Any], like: Source | None) -> Source:
     """What the nodes behind two inputs make of their files. image, mask: steps (`steps.py`). like: the source of a run,
-    whose model the tokens and the speed-up are for. A Hint says why there is no map."""
+    whose model the tokens and the speed-up are for. A Hint says why there is no map; NotFollowed: a run would tell."""
     tokens = like.tokens if like else TokenSize()
     paths = {name: find(name) for step in (image, mask) for name in files(step)}
     try:
@@ -137,13 +137,7 @@ def followed(image: dict[str, Any], mask: dict[str, Any], like: Source | None) -
     found = _files.find(key)
     if found is None:
         steps = Steps(lambda node, name, channel: _read(paths[name], node, channel))
-        try:
-            made, hole = steps.make(image), steps.make(mask)
-        except NotFollowed as error:
-            if like is not None:
-                return like  # as the run left it
-            raise Hint("not_executed") from error
-        found = _planned(made, hole, tokens)
+        found = _planned(steps.make(image), steps.make(mask), tokens)
         _files.keep(key, found)
     return replace(found, shape=like.shape, family=like.family, model=like.model) if like else found
 

@@ -13,7 +13,7 @@ from .test_canvas import BADGE, TEXT, blur, load, set_widget
 PATCH = "app.graph._nodes.find((n) => n.type === 'HiLoModelPatch')"
 STATE = "document.querySelector('.hilo-token-badge').dataset.state"
 GAIN = {"reason": "", "kept": 544, "total": 4096, "dense_steps": 0, "compressed_steps": 8, "speedup": 7.81,
-        "predicted": True, "dense_seconds": None, "compressed_seconds": 0.16, "note": "", "model_speedup": 7.81,
+        "predicted": True, "dense_seconds": None, "compressed_seconds": 0.16, "notes": [], "model_speedup": 7.81,
         "seconds": 1.28, "instead_of": 10.0, "saved_today": 0.0}  # fmt: skip
 ABOUT = "1.3 s instead of about 10 s, about 7.8x faster (predicted)"
 
@@ -28,10 +28,19 @@ def tidy(page):
 
 
 @pytest.fixture
-def demo(page):
+def demo(page, request):
+    """Its parameter: whether the front end draws nodes with Vue."""
+    vue = getattr(request, "param", False)
+    page.evaluate("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", vue)
     load(page, "Demo - runs without a download")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
+    page.wait_for_function("document.querySelector('.hilo-token-badge')?.getBoundingClientRect().width > 50")
     expect(page, "idle", "Run the workflow")
+    yield
+    page.evaluate("app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+both = pytest.mark.parametrize("demo", [False, True], ids=["canvas", "vue"], indirect=True)
 
 
 def expect(page, state, words="", timeout=10_000):
@@ -52,6 +61,7 @@ def tell(page, name, **detail):
     )
 
 
+@both
 def test_a_run_clears_and_tells_the_gain(page, demo):
     tell(page, "execution_start", prompt_id="1")
     expect(page, "running", "Running")
@@ -78,6 +88,7 @@ def test_measured_and_dense_steps(page, demo):
     page.wait_for_function(f"{TEXT}.includes('x faster') && !{TEXT}.includes('per step')", timeout=10_000)
 
 
+@both
 def test_the_reason_stands_there_while_the_run_goes(page, demo):
     """Told at the first call, so that one can cancel; and it is no gain."""
     tell(page, "execution_start")
@@ -86,6 +97,30 @@ def test_the_reason_stands_there_while_the_run_goes(page, demo):
     tell(page, "hilo-token.state", node="own", state="running", kept=0, total=0, reason="area conditioning")
     expect(page, "dense", "Normal speed: area conditioning")
     tell(page, "execution_success")
+
+
+def test_what_the_server_says_is_in_the_language_of_the_screen(page, demo):
+    """A text, one with values, and one inside another; what has no translation stays English."""
+    plan = (
+        "the plan is for {}x{} tokens, but the latent has {}x{}: give HiLo Token Select the picture that goes to this "
+        "sampler"
+    )
+    dense = {"text": "{} is not compressed: {}", "values": ["Flux", "the latent has more than one frame"]}
+    page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'zh')")
+    try:
+        for reason, words in (
+            ("nothing is painted yet", "正常速度：还没有涂抹任何区域"),
+            ({"text": plan, "values": [64, 48, 32, 24]}, "规划对应 64x48 个 token，而 latent 为 32x24"),
+            (dense, "Flux 不支持加速：latent 有多帧"),
+            ("it rains", "正常速度：it rains"),
+        ):
+            tell(page, "execution_start")
+            tell(page, "hilo-token.report", node="own", **GAIN | {"reason": reason})
+            expect(page, "dense", words)
+        tell(page, "execution_success")
+    finally:
+        page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'en')")
+    page.wait_for_function(f"{BADGE} === 'Normal speed: it rains'", timeout=10_000)
 
 
 def test_the_map_has_the_figure_of_the_badge(page, server, demo):
@@ -103,6 +138,7 @@ def test_the_map_has_the_figure_of_the_badge(page, server, demo):
     page.wait_for_function(f"{TEXT}.includes('about') && !{TEXT}.includes('5.5x')", timeout=10_000)
 
 
+@both
 @pytest.mark.parametrize(
     ("cached", "executed", "state"),
     [(["own"], [], "gain"), ([], [], "gain"), ([], ["own"], "idle")],
@@ -122,6 +158,7 @@ def test_a_run_without_a_report(page, demo, cached, executed, state):
     expect(page, state)
 
 
+@both
 def test_cancelled_and_failed(page, demo):
     for name, node, kind, message, state, words in (
         ("execution_interrupted", "99", "", "", "cancelled", "cancelled"),
@@ -140,6 +177,7 @@ def test_cancelled_and_failed(page, demo):
     expect(page, "failed", "The run failed.")
 
 
+@both
 def test_bypassed(page, demo):
     tell(page, "execution_start")
     tell(page, "hilo-token.report", node="own", **GAIN)
@@ -151,6 +189,7 @@ def test_bypassed(page, demo):
     expect(page, "gain", ABOUT)
 
 
+@both
 def test_reopened_and_in_another_tab(page, demo):
     """The state is kept in the node: a saved workflow shows it, and what comes while another tab is in front too."""
     tell(page, "execution_start")
@@ -170,6 +209,7 @@ def command(page, name):
     page.wait_for_timeout(700)
 
 
+@both
 def test_another_tab(page, demo):
     """A run ends while a workflow whose nodes have the same ids is in front: each keeps its own."""
     tell(page, "execution_start")
@@ -214,6 +254,10 @@ def test_real_runs(page, demo):
     """Gain, off, gain again, then an empty mask: the sentence stands on the nodes."""
     assert "running" in run(page)
     expect(page, "gain", "of the picture computed")
+    gain = page.evaluate(BADGE).split("\n")[0]
+    texts = page.evaluate("Object.values(app.nodeOutputs).flatMap((one) => one.text ?? [])")
+    assert any(text.startswith(f"{gain}\n") for text in texts), "the report has the badge's figure"
+    page.wait_for_function(f"(gain) => gain.endsWith({TEXT}.split(': ').pop())", arg=gain)  # and the map too
     run(page, preset="off")
     expect(page, "off", "Off: normal speed.")
     run(page)  # the patch is cached, and still off

@@ -90,6 +90,17 @@ def picture(colour):
     return file.getvalue()
 
 
+def test_what_a_node_says_has_room(page, demo):
+    """Whole sentences, however narrow the node; none before a run, and then no room either."""
+    line, height = "document.querySelector('.hilo-said')", page.evaluate(f"{DECODE}.computeSize()[1]")
+    said = ["Beyond the feather: not a pixel changed.", "Edge of the mask: a seam may show; raise feather."]
+    page.evaluate(f"{DECODE}.setSize([230, 10]); {DECODE}.onExecuted({{ hilo_said: {said!r} }})")
+    page.wait_for_function(f"{line}.textContent === {' '.join(said)!r}", timeout=10_000)
+    page.wait_for_function(f"{line}.parentElement.clientHeight >= {line}.offsetHeight", timeout=10_000)
+    assert page.evaluate(f"{line}.offsetHeight") > 40, "more than two lines"
+    assert page.evaluate(f"{DECODE}.size[1]") >= page.evaluate(f"{DECODE}.computeSize()[1]") > height
+
+
 def test_before_and_after(page, server, demo):
     """Two pictures under one slider; held, the original alone."""
     for name, colour in (("hilo_before.png", "red"), ("hilo_after.png", "blue")):

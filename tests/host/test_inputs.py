@@ -228,7 +228,7 @@ def test_nothing_painted(nodes, given, mask):
 
 def test_what_cleaning_leaves(nodes):
     with pytest.raises(ValueError, match="lower 'black' or 'drop_specks'"):
-        nodes["dilate"].execute(box(1, HEIGHT, WIDTH, value=0.3), 2.0, "tokens", black=0.4)
+        nodes["dilate"].execute(box(1, HEIGHT, WIDTH, value=0.3), 32, "pixels", black=0.4)
 
 
 def test_near_black_is_no_edit(nodes, given):
@@ -258,7 +258,7 @@ def test_masked_decode_with_an_edit_on_the_cropped_border(nodes, given):
 def test_an_error_names_no_folder(nodes):
     """The host shows the full type of an error, which users paste into issues."""
     with pytest.raises(ValueError) as error:
-        nodes["dilate"].execute(torch.zeros(1, 64, 64), 2.0, "tokens")
+        nodes["dilate"].execute(torch.zeros(1, 64, 64), 32, "pixels")
     assert f"{type(error.value).__module__}.{type(error.value).__qualname__}" == "hilo_token.HiLoError"
 
 

@@ -257,7 +257,7 @@ MASK_NODES = {
     "InvertMask": [{}],
     "FeatherMask": [{"left": 400, "top": 320, "right": 9, "bottom": 0}],
     "ThresholdMask": [{"value": 0.4}],
-    "HiLoMaskDilate": [{"dilation": 3.0, "mode": "tokens", "drop_specks": 0}],
+    "HiLoMaskDilate": [{"margin": 48, "mode": "pixels", "drop_specks": 0}],
 }
 RESIZED = {
     "ImageScale": {"upscale_method": "bilinear", "width": 512, "height": 0, "crop": "disabled"},
@@ -325,10 +325,10 @@ def test_live_through_mask_nodes(place, preview, select, classes, name):
     if name == "HiLoMaskDilate":
         behind["slot"] = 1
         assert same_map(preview, select, classes, asked["image"], behind)["kept"] > plain["kept"]
-        with pytest.raises(ValueError, match="'dilation' is 'x'"):
-            preview(asked | {"mask": step(name, mask=asked["mask"], dilation="x", mode="tokens")})
+        with pytest.raises(ValueError, match="'margin' is 'x'"):
+            preview(asked | {"mask": step(name, mask=asked["mask"], margin="x", mode="pixels")})
         with pytest.raises(ValueError, match="empty after cleaning"):
-            preview(asked | {"mask": step(name, mask=asked["mask"], dilation=1.0, mode="tokens", drop_specks=100000)})
+            preview(asked | {"mask": step(name, mask=asked["mask"], margin=16, mode="pixels", drop_specks=100000)})
 
 
 @pytest.mark.parametrize("name", RESIZED)

@@ -36,7 +36,7 @@ def edit():
 
 
 def test_dilate(nodes, edit):
-    clean, dilated = nodes.dilate.execute(edit[1], 2.0, "tokens").args
+    clean, dilated = nodes.dilate.execute(edit[1], 32, "pixels").args
     assert torch.equal(clean, edit[1])
     assert bool((dilated >= clean).all()) and dilated.sum() > clean.sum()
     assert dilated.shape == clean.shape and set(dilated.unique().tolist()) == {0.0, 1.0}
@@ -116,7 +116,7 @@ def test_references_setting(nodes):
 def test_inputs_are_not_changed(nodes, edit):
     image, mask = edit
     before = image.clone(), mask.clone()
-    nodes.dilate.execute(mask, 2.0, "relative")
+    nodes.dilate.execute(mask, 200, "percent")
     nodes.select.execute(image, mask, "quality", 0.0)
     assert torch.equal(image, before[0]) and torch.equal(mask, before[1])
 
@@ -151,9 +151,9 @@ def test_full_mask_keeps_all(nodes):
 
 def test_empty_mask_is_refused(nodes):
     with pytest.raises(ValueError, match="paint what is to change"):
-        nodes.dilate.execute(torch.zeros(1, 64, 64), 2.0, "tokens")
+        nodes.dilate.execute(torch.zeros(1, 64, 64), 32, "pixels")
     with pytest.raises(ValueError, match="lower 'black'"):
-        nodes.dilate.execute(torch.full((1, 64, 64), 0.2), 2.0, "tokens", black=0.3)
+        nodes.dilate.execute(torch.full((1, 64, 64), 0.2), 32, "pixels", black=0.3)
 
 
 def test_unsupported_model_is_refused(nodes):

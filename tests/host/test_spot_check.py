@@ -54,7 +54,10 @@ def test_the_rest_is_dense_where_the_check_fails(monkeypatch):
     monkeypatch.setattr(SpotCheck, "note", lambda self, *_: setattr(self, "agreement", 0.25) or False)
     _, report, told = sample(6)
     assert (report.dense_steps, report.compressed_steps) == (3, 3)
-    assert "only 25% agreement with dense at step 4" in report.note and "rest of this run is dense" in told[-1].reason
+    assert (
+        "only 25% agreement with dense at step 4" in "; ".join(report.notes)
+        and "rest of this run is dense" in told[-1].reason
+    )
 
 
 def test_without_it_nothing_is_computed_twice():

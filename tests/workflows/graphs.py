@@ -63,9 +63,9 @@ def graph(width, height, boxes, preset="balanced", before=(), after=(), planned=
           folder="prompts", **sampling):  # fmt: skip
     """A prompt: a photo at a size, a mask of boxes, other nodes before and after the patch.
 
-    dilated: tokens by which HiLoMaskDilate grows the mask; 0 takes its cleaned one. conds: a prompt of one part,
-    with a guidance, an area, or a mask. custom: guider and custom sampler instead of KSampler. hilo: more widgets of
-    the patch. folder: for what it saves. sampling: of KSampler.
+    dilated: tokens of 16 px by which HiLoMaskDilate grows the mask; 0 takes its cleaned one. conds: a prompt of one
+    part, with a guidance, an area, or a mask. custom: guider and custom sampler instead of KSampler. hilo: more
+    widgets of the patch. folder: for what it saves. sampling: of KSampler.
     """
     prompt = {
         "photo": node("LoadImage", image="demo.jpg"),
@@ -79,7 +79,7 @@ def graph(width, height, boxes, preset="balanced", before=(), after=(), planned=
         prompt[f"mask{i + 1}"] = node(
             "MaskComposite", destination=[f"mask{i}", 0], source=[f"box{i}", 0], x=box.left, y=box.top, operation="add"
         )
-    prompt["grown"] = node("HiLoMaskDilate", mask=[f"mask{len(boxes)}", 0], dilation=float(dilated), drop_specks=0)
+    prompt["grown"] = node("HiLoMaskDilate", mask=[f"mask{len(boxes)}", 0], margin=16 * dilated, drop_specks=0)
     mask = ["grown", 1 if dilated else 0]
     prompt["inpaint"] = node("InpaintModelConditioning", positive=["model", 1], negative=["model", 1], vae=["model", 2],
                              pixels=["image", 0], mask=mask, noise_mask=True)  # fmt: skip

@@ -67,9 +67,7 @@ def fill_inpaint(g: Example) -> None:
 def removal(g: Example) -> None:
     """An object goes: the mask is cleaned and grown first."""
     photo = g.picture()
-    grown = g.add(
-        "HiLoMaskDilate", (40, 400), {"dilation": 1.0, "drop_specks": 64}, size=(315, 420), mask=(photo, "MASK")
-    )
+    grown = g.add("HiLoMaskDilate", (40, 400), {"margin": 16, "drop_specks": 64}, size=(315, 420), mask=(photo, "MASK"))
     image, mask = (photo, "IMAGE"), (grown, "dilated")
     cond, model, vae = _fill(g, photo, image, mask, "empty background, nothing there")
     patch = g.patch(model)
