@@ -13,7 +13,7 @@ PICTURES = {  # file: screenshot, box (left, top, right, bottom) in its pixels, 
     "canvas.jpg": ("after_run", (69, 125, 1205, 985), 900),
     "blueprint.jpg": ("blueprint", (200, 285, 1400, 715), 800),
 }  # fmt: skip
-HELP_PAGES = ("HiLoModelPatch", "HiLoTokenSelect", "HiLoMaskDilate", "HiLoMaskedDecode", "HiLoReport")
+HELP_PAGES = ("HiLoModelPatch", "HiLoTokenSelect", "HiLoMaskDilate", "HiLoMaskedDecode", "HiLoReport", "HiLoFit")
 MORE_HELP = ("HiLoCompare",)  # of other workflows than the demo
 
 

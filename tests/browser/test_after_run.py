@@ -13,7 +13,7 @@ AROUND, ABOVE = 12, 30  # pixels; a node's title stands above its rectangle
 
 @pytest.fixture(scope="module")
 def after_run(page):
-    """The demo after a run, with a mask node beside it that has run too."""
+    """The demo after a run, with a mask node and HiLo Fit beside it that have run too."""
     load(page, "Demo - runs without a download")
     page.wait_for_function(f"{TEXT}.includes('of the picture')", timeout=20_000)
     page.evaluate(
@@ -27,6 +27,16 @@ def after_run(page):
             show.pos = [-460, 1900];
             mask.connect(1, grow, 0);
             grow.connect(1, show, 0);
+            const fit = LiteGraph.createNode("HiLoFit");
+            const canvas = LiteGraph.createNode("PreviewImage");
+            app.graph.add(fit);
+            app.graph.add(canvas);
+            fit.pos = [200, 1300];
+            fit.setSize([330, fit.size[1]]);
+            canvas.pos = [700, 1300];
+            for (const slot of [0, 1]) mask.connect(slot, fit, slot);
+            fit.widgets.find((widget) => widget.name === "mode").value = "detail";
+            fit.connect(0, canvas, 0);
         }"""
     )
     page.get_by_role("button", name="Run", exact=True).first.click()
