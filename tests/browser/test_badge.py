@@ -99,6 +99,13 @@ def test_the_reason_stands_there_while_the_run_goes(page, demo):
     tell(page, "execution_success")
 
 
+def speak(page, language):
+    """Set the language of the screen; the front end then loads the workflow again."""
+    page.evaluate("(language) => app.extensionManager.setting.set('Comfy.Locale', language)", language)
+    page.wait_for_timeout(1500)
+    page.wait_for_function(f"{PATCH} && document.querySelector('.hilo-token-badge')?.clientWidth", timeout=20_000)
+
+
 def test_what_the_server_says_is_in_the_language_of_the_screen(page, demo):
     """A text, one with values, and one inside another; what has no translation stays English."""
     plan = (
@@ -106,7 +113,7 @@ def test_what_the_server_says_is_in_the_language_of_the_screen(page, demo):
         "sampler"
     )
     dense = {"text": "{} is not compressed: {}", "values": ["Flux", "the latent has more than one frame"]}
-    page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'zh')")
+    speak(page, "zh")
     try:
         for reason, words in (
             ("nothing is painted yet", "正常速度：还没有涂抹任何区域"),
@@ -119,7 +126,7 @@ def test_what_the_server_says_is_in_the_language_of_the_screen(page, demo):
             expect(page, "dense", words)
         tell(page, "execution_success")
     finally:
-        page.evaluate("app.extensionManager.setting.set('Comfy.Locale', 'en')")
+        speak(page, "en")
     page.wait_for_function(f"{BADGE} === 'Normal speed: it rains'", timeout=10_000)
 
 
