@@ -114,9 +114,7 @@ def report_of(run: Run, model: Any, beside: tuple[str, ...]) -> RunReport:
         speedup=gain.instead_of / gain.seconds if gain.seconds > 0 else None,
         predicted=gain.predicted,
         model_speedup=run_speedup(taken, step),
-        notes=tuple(
-            text for text in (run.decided.why, plan.note, *run.notes, run.graphs.line(), run.reason) if text
-        ),
+        notes=tuple(text for text in (run.decided.why, plan.note, *run.notes, run.graphs.line(), run.reason) if text),
         others=beside,
         setting=run.decided.setting,
         agreement=None if run.spot_check is None else run.spot_check.agreement,

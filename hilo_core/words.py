@@ -28,3 +28,10 @@ def in_parts(text: str) -> str | dict[str, Any]:
     if not isinstance(text, Said):
         return text
     return {"text": text.template, "values": [in_parts(one) if isinstance(one, str) else one for one in text.values]}
+
+
+def as_text(said: str | dict[str, Any]) -> str:
+    """The English of what `in_parts` gave."""
+    if isinstance(said, str):
+        return said
+    return Said(said["text"], *(as_text(one) if isinstance(one, dict) else one for one in said["values"]))

@@ -151,7 +151,7 @@ class TokenMap {
     this.photo = undefined;
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.legend.replaceChildren();
-    this.text.textContent = say(hint, { ...facts, message: word(facts.message) });
+    this.text.textContent = say(hint, { ...facts, message: word(facts.message), reason: word(facts.reason) });
     this.canvas.setAttribute("aria-label", this.text.textContent);
   }
 

@@ -18,6 +18,7 @@ import torch
 from hilo_token.hilo_core import HiLoError
 from hilo_token.hilo_core.likeness import likeness
 from hilo_token.hilo_core.mask import is_edited
+from hilo_token.hilo_core.words import as_text
 from PIL import Image
 
 from tools.server import ComfyServer, Result
@@ -150,9 +151,9 @@ def _times(result: Result, prompt: Prompt) -> dict[str, Any]:
     """Seconds of the sampler's node as it was seen from here, and what the run's own report says."""
     sampler = next((n for n, node in prompt.items() if node["class_type"] in SAMPLERS), "")
     reports = [m["data"] for m in result.messages if m["type"] == "hilo-token.report"]
-    own = (
-        {k: reports[-1].get(k) for k in ("kept", "total", "reason", "note", "speedup", "predicted")} if reports else {}
-    )
+    own = {k: reports[-1].get(k) for k in ("kept", "total", "speedup", "predicted")} if reports else {}
+    for one in reports[-1:]:
+        own |= {"reason": as_text(one["reason"]), "note": "; ".join(as_text(note) for note in one["notes"])}
     return {"seconds": result.seconds.get(sampler), **own}
 
 

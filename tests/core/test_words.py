@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
-from hilo_core.words import Said, in_parts
+from hilo_core.words import Said, as_text, in_parts
 
 
 def test_a_text_and_its_parts():
@@ -14,7 +14,8 @@ def test_a_text_and_its_parts():
     assert said == "The new picture lies 2 px down; {x} {braces}" and isinstance(said, str)
     parts = {"text": "The new picture lies {}; {} {{braces}}", "values": [{"text": "{} px down", "values": [2]}, "{x}"]}
     assert in_parts(said) == parts
-    assert in_parts("plain {text}") == "plain {text}"
+    assert in_parts("plain {text}") == "plain {text}" == as_text("plain {text}")
+    assert as_text(parts) == said
 
 
 def test_copies_keep_the_parts():

@@ -129,25 +129,25 @@ def test_compare_takes_from_such_a_plan_only_where_the_edit_is(folder, nodes):
 
 def test_the_live_map_shows_what_would_be_taken(folder, nodes, monkeypatch):
     select, route = load_pack("nodes.token_select").HiLoTokenSelect, load_pack("nodes.preview.route")
-    dilate = load_pack("nodes.mask_dilate").HiLoMaskDilate
-    schemas = {node.define_schema().node_id: node.define_schema() for node in (select, dilate)}
+    schema = select.define_schema()
     monkeypatch.setattr(folder_paths, "get_input_directory", lambda *_: str(folder))
     picture, hole = Image.effect_noise((256, 192), 60).convert("RGBA"), Image.new("L", (256, 192), 255)
     hole.paste(0, (48, 32, 160, 112))
     picture.putalpha(hole)
     picture.save(folder / "a.png")
-    asked = {"image": "a.png", "mask": "a.png", "channel": "alpha", "values": {"preset": "auto"}}
-    assert "auto took balanced" in route.preview(asked, schemas)["note"]
+    image, mask = ({"node": "LoadImage", "slot": slot, "inputs": {"image": "a.png"}} for slot in (0, 1))
+    asked = {"image": image, "mask": mask, "values": {"preset": "auto"}}
+    assert "auto took balanced" in route.preview(asked, schema)["notes"][0]
     model = patcher(flux())
     comparisons.remember(identity(model), trials("fast"))
     key = select.execute(torch.rand(1, 192, 256, 3), torch.ones(1, 192, 256), "fast", model=model).ui["hilo_key"][0]
-    ran = route.preview({**asked, "run": key}, schemas)
-    fast = route.preview({**asked, "run": key, "values": {"preset": "fast"}}, schemas)
-    assert "auto took fast" in ran["note"] and ran["kinds"] == fast["kinds"]
+    ran = route.preview({**asked, "run": key}, schema)
+    fast = route.preview({**asked, "run": key, "values": {"preset": "fast"}}, schema)
+    assert "auto took fast" in ran["notes"][0] and ran["kinds"] == fast["kinds"]
     for name in ("fast", "balanced", "quality"):
         comparisons.remember(identity(model), trials(name, "softens the edit"))
     with pytest.raises(load_pack("nodes.preview.sources").Hint) as hint:
-        route.preview({**asked, "run": key}, schemas)
+        route.preview({**asked, "run": key}, schema)
     assert hint.value.code == "dense" and "auto stays with dense" in hint.value.facts["reason"]
 
 
