@@ -12,6 +12,8 @@ from hilo_token.comfy_bridge.patch import Patch, patch_model
 from hilo_token.hilo_core.presets import preset
 from hilo_token.hilo_core.schedule import Schedule
 
+from tools.pack import load_pack
+
 from .cases import patcher
 from .models import SMALL, flux
 
@@ -70,3 +72,26 @@ def user_folder(tmp_path_factory):
     folder_paths.set_user_directory(str(found))
     yield found
     folder_paths.set_user_directory(before)
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return load_pack("nodes.preview.sources")
+
+
+@pytest.fixture(scope="module")
+def preview():
+    schema = load_pack("nodes.token_select").HiLoTokenSelect.define_schema()
+    return lambda asked: load_pack("nodes.preview.route").preview({"values": {}} | asked, schema)
+
+
+@pytest.fixture(scope="module")
+def select():
+    return load_pack("nodes.token_select").HiLoTokenSelect
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The host's input folder, empty."""
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda *_: str(tmp_path))
+    return tmp_path
