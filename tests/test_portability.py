@@ -23,7 +23,7 @@ import importlib, json, pkgutil, sys
 from tools import host
 host.prepare()
 import comfy.sample, comfy.sd, latent_preview, comfy_api.latest, numpy, scipy.ndimage, aiohttp.web  # are there
-import folder_paths, PIL.Image
+import folder_paths, PIL.Image, nodes as loader_of_packs
 from tools.pack import load_pack
 before = {name.split(".")[0] for name in sys.modules}
 nodes = load_pack("nodes")

@@ -205,7 +205,7 @@ def test_run_shows_the_gain(page, demo, shot):
     )
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_function("document.querySelector('.hilo-token-badge').dataset.state === 'gain'", timeout=170_000)
-    assert "x faster\n" in page.evaluate(BADGE) and " instead of " in page.evaluate(BADGE)
+    assert "x faster (predicted)\n" in page.evaluate(BADGE) and " instead of " in page.evaluate(BADGE)
     page.wait_for_function(
         "app.graph._nodes.find((n) => n.type === 'SaveImage').imgs?.[0]?.naturalWidth === 1024", timeout=60_000
     )
