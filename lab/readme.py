@@ -6,10 +6,12 @@ import re
 import sys
 from collections.abc import Callable
 
-from lab.tables import TABLES
+from lab import tables
+from lab.speed import tables as speed
 from tools import host
 
 README = host.ROOT / "README.md"
+TABLES = tables.TABLES | speed.TABLES
 PAGES = (README, *sorted((host.ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

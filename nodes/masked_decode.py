@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -14,6 +16,7 @@ from ..hilo_core.decode.drift import Drift
 from ..hilo_core.decode.fit import Fitted
 from ..hilo_core.decode.window_decoder import UnfitDecoder, WindowDecoder, context, global_layers, is_local
 from ..hilo_core.decode.windows import Canvas, Window, decode_windows, edit_windows
+from ..hilo_core.decode.work import CALL, WORTH, share
 from ..hilo_core.mask import is_edited
 from ..hilo_core.words import Said
 from .common import CATEGORY, FitWire, advanced, before_and_after, on_node, schema
@@ -30,6 +33,8 @@ MOVED = "The new picture lies {}; undo shift can move it back."
 MOVED_BACK = "The new picture lies {}: moved back."
 COLOURS = "Colours may differ from a full decode: {}."
 UNKNOWN = "this VAE's layers are not known, and some see all of a picture"
+WHOLE = "All decoded at once: windows would gain little."
+WHOLE_FROM = 0.7  # of the latent, in windows of a VAE whose layers are not known: as much work as all of it
 SPARE = 8  # pixels around what is blended that are decoded well too, for the drift meter and where windows meet
 ROUGH = 1.5  # times the original's step across the mask's border
 _log = logging.getLogger("hilo-token")
@@ -134,20 +139,17 @@ class HiLoMaskedDecode(io.ComfyNode):
         if not used.any():
             return cls._result(original, original.clone(), [CROPPED])
         like = original if fit is None else original.new_zeros(()).expand(batch, *size, 3)
-        windows, decoded, share, note = _decode(vae, latent, canvas, used, margin, like, match_colour or undo_shift)
-        regions = [canvas.pixels(window) for window in windows]
+        done = _decode(vae, latent, canvas, used, margin, like, match_colour or undo_shift)
+        how = feather, match_colour, undo_shift
         if fit is None:
-            out, drift = composite(original, decoded, share, edited, regions, feather, match_colour, undo_shift)
+            out, drift = composite(original, done.picture, done.share, edited, done.regions, *how)
         else:
             out, place = original.clone(), fit.fit.part
-            found = fit.fit.back(decoded, share, regions)
-            part_out, drift = composite(
-                place(original), *found[:2], place(edited), found[2], feather, match_colour, undo_shift
-            )
+            found = fit.fit.back(done.picture, done.share, done.regions)
+            part_out, drift = composite(place(original), *found[:2], place(edited), found[2], *how)
             place(out).copy_(part_out)
-        part = sum(window.area for window in windows) / (rows * columns)
-        said = _seen(drift, feather) + ([note] if note and part < 1 else [])
-        return cls._result(original, out, said, f"{drift.line()}; {part:.0%} of the latent decoded")
+        said = _seen(drift, feather) + ([done.note] if done.note else [])
+        return cls._result(original, out, said, f"{drift.line()}; {done.part:.0%} of the latent decoded")
 
     @classmethod
     def _result(cls, original: Tensor, image: Tensor, said: list[str], text: str = "") -> io.NodeOutput:
@@ -167,10 +169,21 @@ def _seen(drift: Drift, feather: int) -> list[str]:
     return said
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """What `_decode` gives: see `decode_windows`."""
+
+    picture: Tensor
+    share: Tensor
+    regions: list[tuple[slice, slice]]  # of the picture, around the edits
+    part: float  # of the latent that was decoded
+    note: str = ""  # on the method
+
+
 def _decode(
     vae: Any, latent: Tensor, canvas: Canvas, used: Tensor, margin: int, like: Tensor, measured: bool
-) -> tuple[list[Window], Tensor, Tensor, str]:
-    """(windows, picture, its share, what to say of the method); see `decode_windows`.
+) -> _Decoded:
+    """Decode the surroundings of the used latent pixels, or all where that takes hardly longer.
 
     measured: whether the surroundings of the edit are wanted too, as far as the windows show them, and not only `SPARE`
     pixels of them."""
@@ -179,25 +192,40 @@ def _decode(
         decoded: Tensor = vae.decode(window.of(latent))
         return decoded
 
+    def of(
+        windows: list[Window], decode: Callable[[Window], Tensor], reach: int, note: str, spare: Any = None
+    ) -> _Decoded:
+        found = decode_windows(decode, canvas, windows, reach, like, spare)
+        part = sum(window.area for window in windows) / used.numel()
+        return _Decoded(*found, [canvas.pixels(window) for window in windows], part, note)
+
+    def full(windows: list[Window]) -> _Decoded:
+        found = of([Window(0, canvas.rows, 0, canvas.columns)], plain, 0, WHOLE)
+        return replace(found, regions=[canvas.pixels(window) for window in windows])
+
     model, note = getattr(vae, "first_stage_model", None), ""
     decoder = getattr(model, "decoder", getattr(model, "taesd_decoder", None))
     if global_layers(decoder) is not None:
         reach = min(margin, context(decoder, canvas.ratio))
-        windows = edit_windows(used, reach, full_from=0.5)
-        if windows[0].area == used.numel():
-            return windows, *decode_windows(plain, canvas, windows, reach, like), ""
+        windows = edit_windows(used, reach)
+        call = CALL if getattr(getattr(vae, "device", None), "type", "") == "cuda" else 0.0
+        spare = None if measured or reach * canvas.ratio // 2 <= SPARE else SPARE
         try:
-            spare = None if measured or reach * canvas.ratio // 2 <= SPARE else SPARE
-            ends = None if spare is None else (reach, canvas, spare)
-            whole = WindowDecoder(vae.decode, decoder, latent, windows, ends)
-            return windows, *decode_windows(whole, canvas, windows, reach, like, spare), ""
+            if share(decoder, canvas, windows, reach, spare, call) > WORTH:
+                return full(windows)
+            whole = WindowDecoder(
+                vae.decode, decoder, latent, windows, None if spare is None else (reach, canvas, spare)
+            )
+            return of(windows, whole, reach, "", spare)
         except UnfitDecoder as reason:
             note = Said(COLOURS, str(reason))
             _log.warning("%s: plain windows, %s", TITLE, reason)
     elif not is_local(model):
         note = Said(COLOURS, UNKNOWN)
     windows = edit_windows(used, margin)
-    return windows, *decode_windows(plain, canvas, windows, margin, like), note
+    if sum(window.area for window in windows) > WHOLE_FROM * used.numel():
+        return full(windows)
+    return of(windows, plain, margin, note)
 
 
 def _fitted(fit: Any, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:

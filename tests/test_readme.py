@@ -24,7 +24,7 @@ def test_tables_are_up_to_date(page):
 
 def test_every_table_is_on_a_page():
     named = [name for page in readme.PAGES for _, name, _ in readme.BLOCK.findall(page.read_text(encoding="utf-8"))]
-    assert sorted(named) == sorted(tables.TABLES)
+    assert sorted(named) == sorted(readme.TABLES)
 
 
 def test_readme_is_short():

@@ -3,6 +3,7 @@
 `windows`         which windows of the latent cover the edit, and how they are blended into one picture
 `window_decoder`  a decoder run on such a window, with what it takes from the whole picture
 `narrow`          how the window shrinks from level to level to what later layers still see
+`work`            whether windows cost less than a full decode
 `tiles`           how it gets the whole picture's statistics from a few tiles
 `composite`       the decoded picture put into the original, which stays as it is elsewhere
 `colour`          the new colours matched to the original's around the edit

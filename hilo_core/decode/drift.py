@@ -56,23 +56,22 @@ class DriftMeter:
         original, decoded, out: (B, h, w, 3) in 0..1; the rest (B, h, w) bool: the edit, the decoded pixels outside the
         blend, the decoded pixels on a ring around the edit.
         """
-        old = original[outside]
         for name, picture in (("before", decoded), ("after", out)):
-            gap = (picture[outside] - old).abs_().amax(-1)
-            if gap.numel():
-                self._largest[name] = torch.maximum(self._largest.get(name, gap[0]), gap.amax())
-            self._sum(name, gap)
-        self._sum("shift", (decoded - original)[ring])
+            gap = (picture - original).abs_().amax(-1) * outside
+            self._largest[name] = torch.maximum(self._largest.get(name, gap.new_zeros(())), gap.amax())
+            self._sum(name, gap, outside)
+        self._sum("shift", (decoded - original) * ring[..., None], ring)
         for axis in (1, 2):
             size = mask.shape[axis] - 1
             across = mask.narrow(axis, 1, size) != mask.narrow(axis, 0, size)
             for name, picture in (("step", out), ("step of the original", original)):
-                self._sum(name, picture.narrow(axis, 1, size)[across] - picture.narrow(axis, 0, size)[across], True)
+                step = picture.narrow(axis, 1, size) - picture.narrow(axis, 0, size)
+                self._sum(name, step.abs_() * across[..., None], across)
 
-    def _sum(self, name: str, values: Tensor, absolute: bool = False) -> None:
-        """values: (n,) or (n, channels)."""
-        total, count = self._sums.get(name, (values.new_zeros(values.shape[1:]), 0))
-        self._sums[name] = total + (values.abs() if absolute else values).sum(0), count + len(values)
+    def _sum(self, name: str, values: Tensor, of: Tensor) -> None:
+        """values: (B, h, w) or (B, h, w, channels), 0 outside of `of` (B, h, w) bool."""
+        total, count = self._sums.get(name, (values.new_zeros(values.shape[3:]), 0))
+        self._sums[name] = total + values.sum((0, 1, 2)), count + int(torch.count_nonzero(of))
 
     def _mean(self, name: str) -> Tensor | None:
         total, count = self._sums.get(name, (torch.zeros(()), 0))

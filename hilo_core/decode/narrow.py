@@ -9,28 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .windows import Canvas, Window
 
-Level = tuple[nn.Module, int]  # the first module of a level, and the pixels at its size that it and all later ones see
+
+class Level(NamedTuple):
+    """The layers of one size of a decoder, after one that enlarges."""
+
+    first: nn.Module
+    seen: int  # pixels at its size that it and all later layers see to each side
+    work: int  # multiply-adds for a pixel at its size, the layer that enlarges among them
 
 
 def levels(decoder: Any, spare: int) -> list[Level]:
     """The levels after the latent's, in order, of a decoder whose picture needs `spare` good pixels around the window's
     own part. Empty where the structure is not known.
     """
-    if isinstance(getattr(decoder, "middle", None), nn.Sequential):
+    tiny, middle = isinstance(decoder, nn.Sequential), getattr(decoder, "middle", None)
+    if tiny or isinstance(middle, nn.Sequential):
         groups: list[tuple[list[nn.Module], list[nn.Module]]] = [([], [])]  # what enlarges, what follows it
-        for module in decoder.upsamples:
-            if hasattr(module, "resample"):
+        for module in decoder if tiny else decoder.upsamples:
+            if hasattr(module, "resample") or isinstance(module, nn.Upsample):
                 groups.append(([module], []))
             else:
                 groups[-1][1].append(module)
-        tail, last = groups[1:], decoder.head
+        tail, last = groups[1:], nn.Identity() if tiny else decoder.head
     elif isinstance(getattr(decoder, "up", None), nn.ModuleList) and hasattr(decoder, "conv_out"):
         up: Any = decoder.up
         tail = [([up[k + 1].upsample], list(up[k].block)) for k in range(len(up) - 2, -1, -1)]
@@ -41,15 +48,24 @@ def levels(decoder: Any, spare: int) -> list[Level]:
     seen = _sees([last]) + spare
     for enlarge, blocks in reversed(tail):
         seen += _sees(blocks)
-        found.insert(0, (blocks[0], seen))
+        work = multiply_adds([*enlarge, *blocks, *([] if found else [last])])
+        found.insert(0, Level(blocks[0], seen, work))
         seen = -(-(seen + _sees(enlarge)) // 2)
     return found
 
 
 def _sees(modules: list[nn.Module]) -> int:
     """Pixels to each side that modules in a row see: one for each convolution of three."""
-    convolutions = (m for module in modules for m in module.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
-    return sum(m.kernel_size[-1] // 2 for m in convolutions)
+    return sum(m.kernel_size[-1] // 2 for m in _convolutions(modules))
+
+
+def multiply_adds(modules: list[nn.Module]) -> int:
+    """Of the modules' convolutions, for one pixel of one picture."""
+    return sum(m.in_channels * m.out_channels * m.kernel_size[-2] * m.kernel_size[-1] for m in _convolutions(modules))
+
+
+def _convolutions(modules: list[nn.Module]) -> Iterator[nn.Conv2d | nn.Conv3d]:
+    return (m for module in modules for m in module.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
 
 
 class Narrowing:
@@ -59,13 +75,17 @@ class Narrowing:
     def __init__(self, window: Window, margin: int, canvas: Canvas, stages: list[Level]) -> None:
         inner = window.top > 0, window.bottom < canvas.rows, window.left > 0, window.right < canvas.columns
         self.cuts: list[tuple[nn.Module, int]] = []
+        self.work = 0.0  # multiply-adds of all levels
         left = margin * canvas.ratio  # pixels of the picture
-        for number, (module, seen) in enumerate(stages):
+        height, width = (canvas.ratio * n for n in (window.bottom - window.top, window.right - window.left))
+        for number, level in enumerate(stages):
             size = 2 ** (len(stages) - 1 - number)  # pixels of the picture for one at this level
-            cut = max(left // size - seen, 0)
+            cut = max(left // size - level.seen, 0)
             left -= cut * size
+            gone = margin * canvas.ratio - left
+            self.work += level.work * (height - gone * sum(inner[:2])) * (width - gone * sum(inner[2:])) / size**2
             if cut:
-                self.cuts.append((module, cut))
+                self.cuts.append((level.first, cut))
         self._inner = inner
         self._gone = margin * canvas.ratio - left
 

@@ -57,9 +57,11 @@ def measure(decoded: list[Tensor], original: list[Tensor], rings: list[Tensor], 
     if max(map(abs, start)) == MOST:
         return None  # it may be more
     found = Shift(*map(float, start))
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         rows, gap = ring.equations(found)
         down, right, *_ = _solve(rows, gap).tolist()
+        if number == 0 and start == (0, 0) and max(abs(down), abs(right)) < LEAST / 2:
+            return None  # next to none already: as most often
         found = Shift(found.down - down, found.right - right)
         if max(abs(down), abs(right)) > 1:
             return None  # the slopes lead away from the best whole number
@@ -111,8 +113,8 @@ class _Ring:
             if min(ring.shape) <= 2 * edge:
                 continue
             y, x = ring[edge:-edge, edge:-edge].nonzero(as_tuple=True)
-            for k in range(0, len(y), -(-len(y) * len(decoded) // PATCHES) or 1):
-                top, left = int(y[k]), int(x[k])
+            step = -(-len(y) * len(decoded) // PATCHES) or 1
+            for top, left in zip(y[::step].tolist(), x[::step].tolist(), strict=True):
                 crops.append(tuple(p[top : top + 2 * edge + 1, left : left + 2 * edge + 1] for p in parts))
         if not crops:
             return None

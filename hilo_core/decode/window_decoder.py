@@ -5,7 +5,8 @@ layers at the latent's own resolution, the middle block among them, are cheap: t
 attention asks for all pixels of the windows and for one of each square elsewhere. Only the layers after them run on
 windows; there GroupNorm gets statistics estimated from small tiles spread over the picture (layer by layer, all tiles
 together), each tile with a weight that makes their features at the start stand for the whole picture's. All of it is
-done by forward hooks which are gone when a call ends. A decoder whose norms see one pixel each needs no tiles.
+done by hooks, and by forwards of single modules, that are gone when a call ends. A decoder whose norms see one pixel
+each needs no tiles.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .tiles import PARTS, SIDE, UnfitDecoder, bordered, moments, sample, tile_we
 from .windows import Canvas, Window
 
 REACH = 4  # latent pixels that the layers after the cut see around a pixel; the little beyond changes nothing visible
+PIECE = 128  # latent pixels along a side of what the host is asked for while the first layers run on the whole
 TINY_REACH = 8  # the same of a tiny VAE, all that its layers see
 COARSE = 8  # pixels along each side of a square that has one query in attention, where no window is
 QUERIES = 16384  # of one call of attention: bounds its memory where the kernel keeps all products
@@ -64,6 +66,11 @@ def global_layers(decoder: Any) -> tuple[list[nn.Module], list[nn.GroupNorm]] | 
     return early, [m for u in up[:-1] for m in u.modules() if isinstance(m, nn.GroupNorm)] + [last]
 
 
+def shared_attentions(early: list[nn.Module]) -> list[Any]:
+    """Those of the first layers in which pixels can share a query, see `attention_at`."""
+    return [m for m in early if all(hasattr(m, part) for part in ("norm", "q", "k", "v", "proj_out"))]
+
+
 def context(decoder: Any, ratio: int) -> int:
     """Latent pixels around a window that its layers after `global_layers` are given; ratio: pixels per latent pixel.
 
@@ -84,24 +91,17 @@ def is_local(model: Any) -> bool:
 
 @contextmanager
 def replaced(modules: list[nn.Module], compute: Callable[[Any, Tensor], Tensor]) -> Iterator[None]:
-    """While open, a call of one of the modules gives compute(module, input); its own work is done for 2x2 pixels."""
-    inputs: dict[nn.Module, Tensor] = {}
-
-    def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        inputs[module] = args[0]
-        return args[0][..., :2, :2], *args[1:]
-
-    def after(module: nn.Module, args: Any, out: Any) -> Tensor:
-        return compute(module, inputs.pop(module))
-
-    handles: list[Any] = []
+    """While open, a call of one of the modules gives compute(module, input); its own work is not done."""
+    own = [module.__dict__.get("forward") for module in modules]
     try:
         for module in modules:
-            handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+            module.forward = lambda x, *args, module=module, **kwargs: compute(module, x)
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for module, before in zip(modules, own, strict=True):
+            del module.forward
+            if before is not None:
+                module.forward = before
 
 
 class WindowDecoder:
@@ -155,18 +155,36 @@ class WindowDecoder:
         return torch.cat(pictures)
 
     def _at_latent(self, item: Tensor) -> Tensor:
-        """What the early layers give for a whole latent (1, C, h, w)."""
+        """What the early layers give for a whole latent (1, C, h, w).
+
+        The host is asked for a piece, so that it does not make room for a decode of the whole.
+        """
+        whole = torch.cat([
+            torch.cat([self._until(self._decoder, part) for part in row.split(PIECE, -1)], -1)
+            for row in item.split(PIECE, -2)
+        ], -2)  # fmt: skip
+
+        def given(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            return whole, *args[1:]
+
+        handle = self._decoder.register_forward_pre_hook(given)
+        try:
+            with replaced(shared_attentions(self._early), self._attend):
+                return self._until(self._early[-1], item[..., :PIECE, :PIECE], after=True)
+        finally:
+            handle.remove()
+
+    def _until(self, module: nn.Module, latent: Tensor, after: bool = False) -> Tensor:
+        """What a module is given, or with `after` what it gives, in the decode of a latent, which ends there."""
         kept: list[Tensor] = []
 
-        def stop(module: nn.Module, args: Any, out: Tensor) -> None:
-            kept.append(out)
+        def stop(module: nn.Module, args: Any, out: Any = None) -> None:
+            kept.append(out if after else args[0])
             raise _Enough
 
-        attentions = [m for m in self._early if all(hasattr(m, part) for part in ("norm", "q", "k", "v", "proj_out"))]
-        handle = self._early[-1].register_forward_hook(stop)
+        handle = module.register_forward_hook(stop) if after else module.register_forward_pre_hook(stop)
         try:
-            with replaced(attentions, self._attend):
-                self._decode(item)
+            self._decode(latent)
         except _Enough:
             return kept[0]
         finally:

@@ -1,4 +1,4 @@
-"""The VAEs of the decode bench: the trained small one; FLUX.1's and Qwen-Image's at size with random weights."""
+"""The VAEs of the decode bench: the trained small one; those of model families at size with random weights."""
 
 from __future__ import annotations
 
@@ -83,6 +83,17 @@ def flux_random(seed: int = 0) -> Any:
     return comfy.sd.VAE(sd=model.state_dict())
 
 
+def flux2_random(seed: int = 0) -> Any:
+    """FLUX.2's VAE with random weights, as the host loads it: FLUX.1's layers, whose latent holds 2x2 features."""
+    import comfy.sd
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    model = AutoencoderKL(ddconfig={**FLUX, "z_channels": 32, "batch_norm_latent": True}, embed_dim=32)
+    randomise(model, seed)
+    model.decoder.conv_out.weight.data.mul_(SPREAD)
+    return comfy.sd.VAE(sd=model.state_dict())
+
+
 def wan_random(seed: int = 0) -> Any:
     """The VAE of Wan 2.1 and Qwen-Image with random weights of unit gain, as the host loads it."""
     import comfy.sd
@@ -95,5 +106,5 @@ def wan_random(seed: int = 0) -> Any:
 
 VAES: dict[str, Callable[[], Any]] = {
     "small trained VAE": small, "FLUX.1 VAE, random weights": flux_random,
-    "Qwen-Image VAE, random weights": wan_random,
+    "FLUX.2 VAE, random weights": flux2_random, "Qwen-Image VAE, random weights": wan_random,
 }  # fmt: skip

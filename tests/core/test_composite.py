@@ -57,7 +57,7 @@ def test_windows_join_to_the_full_decode():
     used = torch.zeros(64, 72, dtype=torch.bool)
     used[10:60, 10:13] = used[57:60, 10:70] = True
     canvas, like = Canvas(64, 72, 4, 1, 2), torch.zeros(2, 259, 292, 3)
-    windows = edit_windows(used, 4, full_from=2)
+    windows = edit_windows(used, 4)
     assert len(windows) > 1
     picture, share = decode_windows(lambda w: smooth_decoder(w.of(latent)), canvas, windows, 4, like)
     full = torch.zeros_like(like)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.wan.vae import WanVAE
+from hilo_token.hilo_core.decode import window_decoder
 from hilo_token.hilo_core.decode.narrow import levels
 from hilo_token.hilo_core.decode.tiles import UnfitDecoder
 from hilo_token.hilo_core.decode.window_decoder import (
@@ -20,7 +21,9 @@ from hilo_token.hilo_core.decode.window_decoder import (
     global_layers,
 )
 from hilo_token.hilo_core.decode.windows import Canvas, Window
+from hilo_token.hilo_core.decode.work import share
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lab.judges.codec import Taef2
 from lab.speed.vaes import FLUX, WAN, photo, randomise, small
@@ -56,7 +59,9 @@ def inside(picture):
 
 
 def hooks(vae):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in vae.first_stage_model.modules())
+    """And forwards of single modules."""
+    modules = list(vae.first_stage_model.modules())
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + ("forward" in m.__dict__) for m in modules)
 
 
 def true_statistics(vae, latent):
@@ -149,7 +154,7 @@ def test_windows_that_shrink_give_what_whole_ones_do(structure, spare):
 
     plain = Whole(vae.decode, decoder, latent, [window])(window).reshape(1, 144, 120, 3)
     sizes = []
-    handles = [m.register_forward_hook(lambda m, a, out: sizes.append(out.shape[-2:])) for m, _ in levels(decoder, 0)]
+    handles = [m.register_forward_hook(lambda m, a, out: sizes.append(out.shape[-2:])) for m, *_ in levels(decoder, 0)]
     narrow = Whole(vae.decode, decoder, latent, [window], (4, canvas, spare))(window).reshape(plain.shape)
     for handle in handles:
         handle.remove()
@@ -186,6 +191,37 @@ def test_a_tiny_vae_whose_norms_come_first_is_exact(packed):
     alone = vae.decode(latent[..., far[0], far[1]])  # a window of its own statistics is not the full decode
     y, x = (part.start * ratio for part in far)
     assert 255 * (alone - full[:, y : y + alone.shape[1], x : x + alone.shape[2]])[:, 64:-64, 64:-64].abs().mean() > 0.1
+
+
+def test_the_host_is_never_asked_for_the_whole(vae, monkeypatch):
+    """It would make room for a whole decode, and put a model off the GPU for it; and the result is the same."""
+    latent = torch.randn(1, 16, 40, 40, generator=torch.Generator().manual_seed(0))
+    decoder, window, asked = vae.first_stage_model.decoder, Window(8, 20, 8, 20), []
+
+    def decode(z):
+        asked.append(z[0, 0].numel())
+        return vae.decode(z)
+
+    whole = WindowDecoder(vae.decode, decoder, latent, [window])(window)
+    monkeypatch.setattr(window_decoder, "PIECE", 16)
+    in_pieces = WindowDecoder(decode, decoder, latent, [window])(window)
+    assert max(asked) == 256 and torch.allclose(in_pieces, whole, atol=1e-5) and hooks(vae) == 0
+
+
+def test_work_is_what_the_layers_compute(vae):
+    """Predicted share of a full decode's multiply-adds, against PyTorch's own count."""
+    latent, canvas, window = torch.randn(1, 16, 40, 40), Canvas(40, 40, 8, 0, 0), Window(6, 24, 0, 15)
+    decoder = vae.first_stage_model.decoder
+
+    counters = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    with counters[0]:
+        vae.decode(latent)
+    with counters[1]:
+        WindowDecoder(vae.decode, decoder, latent, [window], (4, canvas, 8))(window)
+    full, ours = (counter.get_total_flops() for counter in counters)
+    assert share(decoder, canvas, [window], 4, 8, 0.0) == pytest.approx(ours / full, rel=0.05)
+    assert share(decoder, canvas, [window], 4, 8) > 1, "calls of a decoder so small cost more than their work"
+    assert share(decoder, Canvas(12, 12, 8, 0, 0), [Window(0, 4, 0, 4)], 4, 8, 0.0) == torch.inf
 
 
 def test_context_is_in_latent_pixels(vae):
@@ -235,7 +271,8 @@ def test_too_large_an_edit_is_decoded_whole(vae, latent, full):
     mask = torch.zeros(1, 256, 256)
     mask[:, :112] = 1
     node = load_pack("nodes.masked_decode").HiLoMaskedDecode
-    out, _ = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
+    out, text = node.execute(vae, {"samples": latent}, photo(256), mask, feather=0).args
+    assert text.endswith("100% of the latent decoded")
     assert torch.allclose(out[:, :112], full[:, :112], atol=1e-6) and torch.equal(out[:, 112:], photo(256)[:, 112:])
 
 
