@@ -148,8 +148,9 @@ class HiLoMaskedDecode(io.ComfyNode):
             found = fit.fit.back(done.picture, done.share, done.regions)
             part_out, drift = composite(place(original), *found[:2], place(edited), found[2], *how)
             place(out).copy_(part_out)
-        said = _seen(drift, feather) + ([done.note] if done.note else [])
-        return cls._result(original, out, said, f"{drift.line()}; {done.part:.0%} of the latent decoded")
+        notes = [done.note] if done.note else []
+        text = "; ".join([drift.line(), f"{done.part:.0%} of the latent decoded", *notes])
+        return cls._result(original, out, [*_seen(drift, feather), *notes], text)
 
     @classmethod
     def _result(cls, original: Tensor, image: Tensor, said: list[str], text: str = "") -> io.NodeOutput:

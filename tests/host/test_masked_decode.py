@@ -105,7 +105,7 @@ def test_empty_mask_returns_the_original(vae, run):
     original = photo(128, 128)
     out, text = run(vae, {"samples": torch.randn(1, 16, 16, 16)}, original, torch.zeros(1, 128, 128)).args
     assert torch.equal(out, original) and out.data_ptr() != original.data_ptr()
-    assert text == "nothing is painted: the original, untouched"
+    assert text == "Nothing is painted: the original, untouched."
 
 
 def test_a_latent_with_a_frame_axis(vae, decode):
