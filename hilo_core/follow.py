@@ -18,9 +18,10 @@ def follow(plan: TokenPlan, rows: int, columns: int) -> TokenPlan | None:
     """The plan at the same places of a grid of rows x columns; its turns follow those of the plan.
 
     Where the plan keeps every token, so does this. Where one stands for others, one of these, nearest to it, stands for
-    all that lie there. None for a plan with averaged tokens, which stand for whole cells of their own grid.
+    all that lie there. None for a plan with averaged tokens, which stand for whole cells of their own grid, and for a
+    clip's.
     """
-    if plan.cells:
+    if plan.cells or plan.frames > 1:
         return None
     first, *later = [_place(turn, rows, columns) for turn in (plan, *plan.later_turns)]
     return replace(first, later_turns=tuple(later))

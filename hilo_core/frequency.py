@@ -1,11 +1,13 @@
 """How much local detail a token carries: the high-frequency score.
 
 Every score is the root mean square of a band-pass response inside the token, in units of the picture's own
-standard deviation, so that a threshold means the same on a dark and on a bright picture.
+standard deviation, so that a threshold means the same on a dark and on a bright picture. In a clip what changes from
+frame to frame is detail too.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,7 +22,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 def detail(picture: Tensor, rows: int, columns: int, score: str = "spatial frequency") -> Tensor:
-    """Detail of each token: (B, C, H, W) -> (rows, columns) float on the CPU, the maximum over the batch.
+    """Detail of each token: (B, C, (T,) H, W) -> ((T,) rows, columns) float on the CPU, the maximum over the batch.
 
     picture: pixels or a latent, any range. Channels are averaged in energy. score: one of `SCORES`.
     """
@@ -33,11 +35,26 @@ def detail(picture: Tensor, rows: int, columns: int, score: str = "spatial frequ
         max(rows, -(-picture.shape[-2] // rows) * rows),
         max(columns, -(-picture.shape[-1] // columns) * columns),
     )
-    picture = F.pad(picture, (0, width - picture.shape[-1], 0, height - picture.shape[-2]), mode="replicate")
-    contrast = picture.std(dim=(-2, -1), correction=0).mean(dim=1).clamp_min(1e-6)  # (B,)
-    energy = _RESPONSES[score](picture, (height // rows, width // columns))  # (B, C, rows, columns)
-    relative = energy.mean(dim=1).clamp_min(0).sqrt() / contrast[:, None, None]
+    shape, token = picture.shape[:-2], (height // rows, width // columns)
+    pictures = picture.reshape(-1, 1, *picture.shape[-2:])
+    pictures = F.pad(pictures, (0, width - picture.shape[-1], 0, height - picture.shape[-2]), mode="replicate")
+    picture = pictures.reshape(*shape, height, width)
+    contrast = picture.std(dim=tuple(range(2, picture.ndim)), correction=0).mean(dim=1).clamp_min(1e-6)  # (B,)
+    energy = _RESPONSES[score](pictures, token).reshape(*shape, rows, columns)
+    if picture.ndim == 5:
+        energy = energy + _change(picture, token)
+    relative = energy.mean(dim=1).clamp_min(0).sqrt() / contrast.reshape(-1, *[1] * (picture.ndim - 2))
     return relative.amax(dim=0).cpu()
+
+
+def _change(clip: Tensor, token: tuple[int, int]) -> Tensor:
+    """Mean squared difference to the frame before: (B, C, T, H, W) -> (B, C, T, rows, columns).
+
+    As space has it in `_spatial_frequency`. The first frame has that of the second, so that what moves is kept in both.
+    """
+    change = clip.diff(dim=2).square()
+    change = torch.cat([change[:, :, :1], change], dim=2)
+    return F.avg_pool2d(change.flatten(0, 2)[:, None], token).reshape(*clip.shape[:3], -1, clip.shape[-1] // token[1])
 
 
 def _spatial_frequency(picture: Tensor, token: tuple[int, int]) -> Tensor:

@@ -1,7 +1,7 @@
 """From a user's mask to the edit tokens: hygiene, coverage without loss, Euclidean dilation.
 
-Takes masks (B, H, W) of values 0..1 at any size, gives boolean token grids. Its promise: no pixel that may be denoised
-lies in a token that is not an edit token. HiLoError on masks of another shape, or with NaN.
+Takes masks (B, H, W) of values 0..1 at any size, (B, T, H, W) of clips, gives boolean token grids. Its promise: no
+pixel that may be denoised lies in a token that is not an edit token. HiLoError on masks of another shape, or with NaN.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ NOTHING_PAINTED = (
     "Nothing is painted yet. Right-click the picture, choose Open in MaskEditor, and paint what is to change."
 )
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+GROUP = 4  # frames of a clip in a latent frame after the first, in the VAE of each video model that is compressed
+FRAME = 4.0  # tokens: how far apart neighbouring latent frames count, which hold several frames of the clip
 
 
 def is_edited(mask: Tensor) -> Tensor:
@@ -85,51 +87,82 @@ def clean_mask(
 
 
 def mask_to_tokens(mask: Tensor, rows: int, columns: int, size: int | None = None) -> Tensor:
-    """Tokens that hold any pixel with mask > 0: (B, H, W) -> (rows, columns) bool on the CPU.
+    """Tokens that hold any pixel with mask > 0: (B, (T,) H, W) -> ((T,) rows, columns) bool on the CPU.
 
     A token is in if any of its pixels may be denoised at any step, for any item of the batch, so nothing that can
     change is ever dropped. size: pixels per token side; None spreads the mask evenly over the grid (a mask of
     another resolution than the latent), rounding outwards.
     """
     on = (mask > 0).any(dim=0)
-    height, width = on.shape
+    height, width = on.shape[-2:]
     if size is not None:
         padded = F.pad(on, (0, max(columns * size - width, 0), 0, max(rows * size - height, 0)))
-        padded = padded[: rows * size, : columns * size]
-        return padded.reshape(rows, size, columns, size).any(dim=3).any(dim=1).cpu()
-    below = on.float().cumsum(0).cumsum(1)
-    table = F.pad(below, (1, 0, 1, 0)).cpu().double()  # summed-area table, (H + 1, W + 1)
+        padded = padded[..., : rows * size, : columns * size]
+        return padded.reshape(*on.shape[:-2], rows, size, columns, size).any(dim=-1).any(dim=-2).cpu()
+    below = on.float().cumsum(-2).cumsum(-1)
+    table = F.pad(below, (1, 0, 1, 0)).cpu().double()  # summed-area table, ((T,) H + 1, W + 1)
     top = torch.arange(rows) * height // rows
     bottom = -(-(torch.arange(rows) + 1) * height // rows)
     left = torch.arange(columns) * width // columns
     right = -(-(torch.arange(columns) + 1) * width // columns)
-    area = table[bottom][:, right] - table[top][:, right] - table[bottom][:, left] + table[top][:, left]
-    return area > 0
+    up, down = table[..., top, :], table[..., bottom, :]
+    return down[..., right] - up[..., right] - down[..., left] + up[..., left] > 0
+
+
+def latent_frames(mask: Tensor, frames: int) -> Tensor:
+    """The masks of a clip's frames as those of its latent frames: (F, H, W) -> (T, H, W), all that its frames have.
+
+    A video's latent holds the first frame alone, then `GROUP` of them each. Given may be one mask, which holds for all
+    frames, one for each frame, or one for each latent frame; HiLoError on any other number. The masks of a picture
+    (frames: 1) are those of a batch, and all of them count.
+    """
+    count, whole = len(mask), 1 + GROUP * (frames - 1)
+    if frames == 1:
+        return mask.amax(0, keepdim=True)
+    if count not in (1, frames, whole):
+        raise HiLoError(
+            f"There are {count} masks for a clip of {whole} frames: give one for each frame, or one for all."
+        )
+    if count != whole:
+        return mask.expand(frames, -1, -1)
+    return torch.cat([mask[:1], mask[1:].unflatten(0, (frames - 1, GROUP)).amax(1)])
 
 
 def distance_to(tokens: Tensor) -> Tensor:
-    """Euclidean distance, in tokens, of each token to the nearest True one; 0 inside, inf where there is none."""
+    """Euclidean distance, in tokens, of each token to the nearest True one; 0 inside, inf where there is none.
+
+    tokens: ((T,) rows, columns) bool; a frame is `FRAME` tokens from the next.
+    """
     if not bool(tokens.any()):
         return torch.full(tokens.shape, float("inf"))
-    return torch.from_numpy(ndimage.distance_transform_edt(~tokens.cpu().numpy())).float()
+    return torch.from_numpy(ndimage.distance_transform_edt(~tokens.cpu().numpy(), _spacing(tokens))).float()
+
+
+def _spacing(tokens: Tensor) -> tuple[float, ...]:
+    """Of neighbours along each axis, in tokens."""
+    return (FRAME, 1.0, 1.0)[-tokens.ndim :]
 
 
 def nearest(tokens: Tensor) -> Tensor:
-    """For each token the row-major number of the nearest True one, itself if it is: (rows, columns) bool -> (N,)."""
-    rows, columns = ndimage.distance_transform_edt(
-        ~tokens.cpu().numpy(), return_distances=False, return_indices=True
-    ).astype(np.int64)
-    return torch.from_numpy(rows * tokens.shape[1] + columns).flatten()
+    """For each token the number of the nearest True one, itself if it is: ((T,) rows, columns) bool -> (N,)."""
+    found = ndimage.distance_transform_edt(
+        ~tokens.cpu().numpy(), _spacing(tokens), return_distances=False, return_indices=True
+    )
+    return torch.from_numpy(np.ravel_multi_index(tuple(found.astype(np.int64)), tokens.shape)).flatten()
 
 
 def dilate_tokens(tokens: Tensor, radius: float, relative: bool = False) -> Tensor:
-    """Euclidean dilation of (rows, columns) bool tokens.
+    """Euclidean dilation of ((T,) rows, columns) bool tokens, in space; in a clip by one latent frame in time besides.
 
     radius: in tokens, or, with `relative`, in parts of each connected edit's equivalent radius sqrt(area / pi),
     and then at least one token, so that a large edit gets a wide margin and a small one beside it a narrow one.
     """
     if radius <= 0 or not bool(tokens.any()):
         return tokens.clone()
+    if tokens.ndim == 3:
+        grown = torch.stack([dilate_tokens(frame, radius, relative) for frame in tokens])
+        both = F.pad(grown, (0, 0, 0, 0, 1, 1))
+        return both[:-2] | both[1:-1] | both[2:]
     if not relative:
         return distance_to(tokens) <= radius + 1e-4
     labels, count = ndimage.label(tokens.cpu().numpy(), _EIGHT_NEIGHBOURS)

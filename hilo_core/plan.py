@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .cells import Cells, Levels, cell_distance, cell_numbers, choose_cells, real_tokens
+from .cells import Cells, Levels, cell_distance, cell_numbers, choose_cells, first_tokens, real_tokens
 from .errors import HiLoError
-from .mask import dilate_tokens, distance_to, nearest
+from .grid import grid_shape
+from .mask import FRAME, dilate_tokens, distance_to, nearest
 from .words import Said
 
 EDIT, HIGH, NATIVE = 0, 1, 2  # kinds of kept tokens
@@ -64,10 +65,11 @@ class TokenPlan:
     kept: Tensor  # (k,) long: dense indices of the kept tokens
     kind: Tensor  # (k,) EDIT, HIGH or NATIVE
     cells: tuple[Cells, ...]
-    mass: Tensor  # (n,) float: dense tokens that each strip token stands for; sums to rows * columns with cells
-    owner: Tensor  # (rows * columns,) long: for each dense token the one of the strip that is it or stands for it
+    mass: Tensor  # (n,) float: dense tokens that each strip token stands for; sums to the total with cells
+    owner: Tensor  # (total,) long: for each dense token the one of the strip that is it or stands for it
     note: str = ""  # what a user should know, e.g. a budget that could not be met
     later_turns: tuple[TokenPlan, ...] = ()  # for the steps that follow: as many tokens, other real ones for the cells
+    frames: int = 1  # latent frames
 
     @classmethod
     def of_cells(cls, rows: int, columns: int, factor: int) -> TokenPlan:
@@ -79,9 +81,14 @@ class TokenPlan:
         return cls(rows, columns, none, none, cells, mass, cell_numbers(kept, cells, factors))
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the dense grid: (T,) rows, columns."""
+        return grid_shape(self.frames, self.rows, self.columns)
+
+    @property
     def total(self) -> int:
         """Tokens of the dense grid."""
-        return self.rows * self.columns
+        return self.frames * self.rows * self.columns
 
     @property
     def count(self) -> int:
@@ -107,11 +114,11 @@ class TokenPlan:
 
 
 def make_plan(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPlan:
-    """The plan for one picture.
+    """The plan for one picture, or for one clip.
 
-    edit: (rows, columns) bool, tokens that may change, before dilation (`mask.mask_to_tokens`). detail: (rows,
-    columns) float, `frequency.detail` of the clean source. Both on the CPU; a grid has few tokens, and choosing them
-    there costs less than a launch on a GPU. Raises HiLoError on settings that have no meaning.
+    edit: ((T,) rows, columns) bool, tokens that may change, before dilation (`mask.mask_to_tokens`). detail: ((T,)
+    rows, columns) float, `frequency.detail` of the clean source. Both on the CPU; a grid has few tokens, and choosing
+    them there costs less than a launch on a GPU. Raises HiLoError on settings that have no meaning.
     """
     if edit.shape != detail.shape:
         raise HiLoError(f"The mask has {tuple(edit.shape)} tokens and the picture {tuple(detail.shape)}.")
@@ -127,8 +134,8 @@ def make_plan(edit: Tensor, detail: Tensor, settings: TokenSettings) -> TokenPla
 class _Choice:
     """The tokens of a plan, before the plan is put together."""
 
-    kept: Tensor  # (rows, columns) bool
-    factors: Tensor  # (rows, columns) long: size of each token's cell
+    kept: Tensor  # ((T,) rows, columns) bool
+    factors: Tensor  # ((T,) rows, columns) long: size of each token's cell
     length: int  # of the strip
 
 
@@ -147,9 +154,7 @@ class _Candidates:
     def cells(self, factor: int) -> tuple[Tensor, Tensor]:
         """For each token the least distance in its cell of this size, and the number of the cell's first token."""
         if factor not in self._cells:
-            rows, columns = self.core.shape
-            first = torch.arange(rows)[:, None] // factor * factor * columns + torch.arange(columns) // factor * factor
-            self._cells[factor] = cell_distance(self.distance, factor), first
+            self._cells[factor] = cell_distance(self.distance, factor), first_tokens(self.core.shape, factor)
         return self._cells[factor]
 
     def choose(self, settings: TokenSettings) -> _Choice:
@@ -218,18 +223,18 @@ def _high_count(detail: Tensor, core: Tensor, order: Tensor, settings: TokenSett
 
 def _assemble(candidates: _Candidates, choice: _Choice, settings: TokenSettings) -> TokenPlan:
     core, kept, factors = candidates.core, choice.kept, choice.factors
-    rows, columns = core.shape
+    frames, rows, columns = (1, *core.shape)[-3:]
     index = kept.flatten().nonzero()[:, 0]
     kind = torch.where(core.flatten()[index], EDIT, HIGH)
     place = torch.full((kept.numel(),), -1)
     place[index] = torch.arange(len(index))
     whole = torch.ones(len(index))
     if not settings.levels:
-        return TokenPlan(rows, columns, index, kind, (), whole, place[nearest(kept)])
+        return TokenPlan(rows, columns, index, kind, (), whole, place[nearest(kept)], frames=frames)
     cells = choose_cells(kept, factors)
     owner = torch.where(place < 0, len(index) + cell_numbers(kept, cells, factors), place)
     mass = torch.cat([whole, *(c.mass for c in cells)])
-    plan = TokenPlan(rows, columns, index, kind, () if settings.native else cells, mass, owner)
+    plan = TokenPlan(rows, columns, index, kind, () if settings.native else cells, mass, owner, frames=frames)
     if not settings.native or not cells:
         return plan
     turns = [_with_real(plan, native) for native in real_tokens(kept, factors, settings.turns)]
@@ -249,7 +254,8 @@ def _plan_for_budget(candidates: _Candidates, settings: TokenSettings) -> TokenP
     high-frequency tokens and the radii within which cells are fine. Length grows with it, so bisection finds it.
     """
     free = replace(settings, budget=0, rule="ratio")
-    extent = float(torch.tensor(candidates.core.shape, dtype=torch.float).norm())
+    frames, rows, columns = (1, *candidates.core.shape)[-3:]
+    extent = float(torch.tensor([(frames - 1) * FRAME, rows, columns]).norm())
 
     def rich(amount: float) -> tuple[TokenSettings, _Choice]:
         reach = amount * amount * extent

@@ -1,7 +1,7 @@
 """The plan as a picture and as a text.
 
-Takes a plan and, if there is one, the picture (H, W, 3); gives an image of the same size with each kind of token in its
-colour, and a few lines with the numbers. It draws what the plan holds and decides nothing.
+Takes a plan and the picture (H, W, 3), of a clip one frame; gives an image of the same size with each kind of token in
+its colour, and a few lines with the numbers. It draws what the plan holds and decides nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLOURS = {
 
 
 def kind_map(plan: TokenPlan) -> tuple[Tensor, list[str]]:
-    """(rows, columns) long, an index into the returned names for each token of the dense grid."""
+    """((T,) rows, columns) long, an index into the returned names for each token of the dense grid."""
     names = list(COLOURS)
     kinds = torch.full((plan.total,), names.index("dropped"))
     if plan.cells:
@@ -34,13 +34,17 @@ def kind_map(plan: TokenPlan) -> tuple[Tensor, list[str]]:
         kinds[averaged] = torch.cat(sizes)[plan.owner[averaged] - len(plan.kept)]
     for kind, name in ((EDIT, "edit"), (HIGH, "high"), (NATIVE, "low native")):
         kinds[plan.kept[plan.kind == kind]] = names.index(name)
-    return kinds.reshape(plan.rows, plan.columns), names
+    return kinds.reshape(plan.shape), names
 
 
-def token_map(image: Tensor, plan: TokenPlan, opacity: float = 0.55) -> Tensor:
-    """The tokens over a picture: (H, W, 3) in 0..1 -> the same. Cell borders are drawn."""
+def token_map(image: Tensor, plan: TokenPlan, opacity: float = 0.55, frame: int = 0) -> Tensor:
+    """The tokens over a picture: (H, W, 3) in 0..1 -> the same. Cell borders are drawn.
+
+    frame: the latent frame of a clip.
+    """
     height, width = image.shape[:2]
-    kinds, names = kind_map(plan)
+    found, names = kind_map(plan)
+    kinds = found.reshape(-1, plan.rows, plan.columns)[frame]
     palette = torch.tensor([COLOURS[name] for name in names], dtype=torch.float32) / 255
     size = -(-height // plan.rows)
     rows = (torch.arange(height) // size).clamp(max=plan.rows - 1)
