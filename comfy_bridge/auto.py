@@ -32,7 +32,10 @@ class Decided:
 
 
 def setting_of(edit: Tensor, steps: int | None = None, sampler: Any = None) -> Setting:
-    """What a run is, as far as it is known. edit: (rows, columns) bool, tokens that may change. sampler: the host's."""
+    """What a run is, as far as it is known.
+
+    edit: ((T,) rows, columns) bool, tokens that may change. sampler: the host's.
+    """
     function = getattr(sampler, "sampler_function", sampler)
     name = None if sampler is None else getattr(function, "__name__", type(function).__name__)
     return Setting(float(edit.float().mean()), edit.numel(), steps, name)

@@ -19,7 +19,7 @@ CARRIED = ("wrappers", "callbacks", "patches", "patches_replace", OVERRIDE)  # w
 class Call(NamedTuple):
     """The arguments of the host's `apply_model`."""
 
-    x: Tensor  # (B, C, H, W) or (B, C, 1, H, W), all conds of the batch
+    x: Tensor  # (B, C, H, W) or (B, C, T, H, W), all conds of the batch
     t: Tensor  # (B,) sigma
     concat: Any
     context: Any
@@ -38,13 +38,13 @@ class Call(NamedTuple):
 
 
 def flat(latent: Tensor) -> Tensor:
-    """Without the frame axis: (B, C, 1, H, W) or (B, C, H, W) -> (B, C, H, W)."""
-    return latent[:, :, 0] if latent.ndim == 5 else latent
+    """As the core has it, a picture without frame axis: (B, C, 1, H, W) or (B, C, H, W) -> (B, C, H, W)."""
+    return latent[:, :, 0] if latent.ndim == 5 and latent.shape[2] == 1 else latent
 
 
 def unflat(latent: Tensor, like: Tensor) -> Tensor:
     """With a frame axis if `like` has one."""
-    return latent[:, :, None] if like.ndim == 5 else latent
+    return latent[:, :, None] if like.ndim == 5 and latent.ndim == 4 else latent
 
 
 def on_grid(value: Any, x: Tensor) -> bool:

@@ -20,6 +20,7 @@ from ..hilo_core.strip import StripMap, average_tokens, gather
 from .call import Call, flat, on_grid, unflat
 from .layout import Pictures, Segment
 from .memo import Memo
+from .reasons import DenseRun
 from .source import Source, repeat
 
 _SAME = 0.05  # difference of two encodings of one picture, in standard deviations of its latent
@@ -49,7 +50,7 @@ class Codec:
         self.latent = latent = flat(source.latent).to(device)
         unknown = torch.zeros(plan.total, dtype=torch.bool)
         unknown[plan.kept[plan.kind == EDIT]] = True
-        pixels = ~grid.pixels(unknown.reshape(plan.rows, plan.columns)).to(device)
+        pixels = ~grid.pixels(unknown.reshape(plan.shape)).to(device)
         self.maps = _maps(plan, grid, device, pixels)
         self.edited, self.from_reference = ~pixels, source.from_reference
         self.averages = average_tokens(latent, pixels, grid, self.maps[0].plan, downsampled)
@@ -92,10 +93,19 @@ class Codec:
         self._sent = [*self._sent[-7:], (value.clone(), value.to(device))]
         return self._sent[-1][1]
 
-    def level_mask(self, mask: Any, x: Tensor) -> Any:
-        """The denoise mask as some models read it, for the level of noise of the whole picture: its mean, as one pixel,
-        whose mean is itself to the bit."""
-        return mask.to(x.device).mean(dim=(1, -2, -1), keepdim=True) if on_grid(mask, x) else mask
+    def level_mask(self, mask: Any, x: Tensor, turn: int) -> Any:
+        """The denoise mask as some models read it, for the level of noise of each frame: its mean, as one pixel, whose
+        mean is itself to the bit. The tokens of a clip's strip have the level of their frame: each is a frame of its
+        own."""
+        if not on_grid(mask, x):
+            return mask
+        level = mask.to(x.device).mean(dim=(1, -2, -1), keepdim=True)
+        if self.grid.frames == 1:
+            return level
+        if self.maps[turn].plan.cells:
+            raise DenseRun("averaged tokens of several frames have no one level of noise, which this model needs")
+        each = level.expand(-1, -1, -1, self.grid.height, self.grid.width).flatten(2).movedim(1, 2)
+        return gather(each, self.maps[turn].plan).movedim(2, 1)[..., None, None]
 
     def references(self, latents: Any, x: Tensor, turn: int, source: int | None) -> list[Tensor]:
         """Reference latents as the strip's call takes them. source: number of the one that follows the plan."""
@@ -108,7 +118,7 @@ class Codec:
         references = []
         for i, latent in enumerate(latents):
             found = self._reference_map(latent, i == source, x, turn)
-            grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.grid.patch)
+            grid = TokenGrid.of(latent, self.grid.patch)
             references.append(Segment(grid.count, found.plan if found else None))
         return Pictures(Segment(self.plans[turn].total, self.plans[turn]), tuple(references), pads)
 
@@ -121,7 +131,7 @@ class Codec:
             return self._followed(latent, x.device, turn)
         if self.coarse <= 1 or on_grid(latent, x):
             return None
-        grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.grid.patch)
+        grid = TokenGrid.of(latent, self.grid.patch)
         if grid not in self._coarse_maps:
             plan = TokenPlan.of_cells(grid.height, grid.width, self.coarse)
             self._coarse_maps[grid] = StripMap(grid, plan, x.device)
@@ -129,7 +139,7 @@ class Codec:
 
     def _followed(self, latent: Tensor, device: torch.device, turn: int) -> StripMap | None:
         """Of the source where its encoder scaled it by a few pixels; None: whole."""
-        grid = TokenGrid(latent.shape[-2], latent.shape[-1], self.grid.patch)
+        grid = TokenGrid.of(latent, self.grid.patch)
         if grid not in self._followed_maps:
             plan = follow(self.plans[0], grid.height, grid.width)
             turns = (plan, *plan.later_turns) if plan else ()

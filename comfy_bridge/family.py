@@ -25,6 +25,7 @@ class Family:
     )
     references: bool = False  # takes reference latents as more image tokens
     prefix: bool = False  # what it computes of references in the first step serves the others, so they stay whole
+    clips: bool = False  # runs of several frames are compressed too
     dense_when: str = ""  # what makes a run dense, for the README
     since: str = "0.3.75"  # host version
     matches: Callable[[Any], bool] = lambda model: True  # further fields that must hold

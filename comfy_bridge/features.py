@@ -110,7 +110,11 @@ FEATURES: dict[str, Feature] = {
         "ControlNet on another token grid", "test_controlnet_of_another_grid", DENSE,
         "a ControlNet gives residuals of another grid",
     ),
-    "frames": Feature("Video of several frames", "test_several_frames", DENSE, "the latent has more than one frame"),
+    "clips": Feature("Clips of Wan and HunyuanVideo, with a mask for each frame", "test_outside_is_the_source"),
+    "frames": Feature(
+        "Clips of other models", "test_several_frames", DENSE,
+        "the latent has more than one frame, and clips of this model are not compressed",
+    ),
     "unet": Feature("UNets (SD 1.5, SDXL)", "test_unknown_model_is_refused", REFUSED),
     "stateful": Feature(
         "Whatever may keep features between steps: block replacements, model function wrappers, unknown wrappers",

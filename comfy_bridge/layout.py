@@ -16,8 +16,9 @@ from ..hilo_core.bias import key_bias
 from ..hilo_core.plan import TokenPlan
 from ..hilo_core.strip import gather
 from .attention import Attention
+from .parts import CONST, PAD, TARGET, Part
 from .positions import has_batch, rows_of
-from .probe import ASKED_NOTHING, CONST, PAD, TARGET, Part, Probe
+from .probe import ASKED_NOTHING, Probe
 from .reasons import DenseRun
 
 

@@ -17,8 +17,8 @@ from ..hilo_core.plan import TokenPlan
 
 
 def strip_shape(shape: Sequence[int], grid: TokenGrid, plan: TokenPlan) -> list[int]:
-    """The shape of a latent, (B, C, H, W) or (B, C, 1, H, W), as the model will see it."""
-    return [*shape[:-2], grid.patch, plan.count * grid.patch]
+    """The shape of a latent, (B, C, H, W) or (B, C, T, H, W), as the model will see it: as one picture."""
+    return [*shape[:2], *[1] * (len(shape) - 4), grid.patch, plan.count * grid.patch]
 
 
 def prepare_sampling(key: str) -> Callable[..., Any]:

@@ -140,7 +140,7 @@ def _outer_sample(patch: Patch, family: Family | str | None) -> Callable[..., An
         model, watch = guider.model_patcher.model, Stopwatch(guider.model_patcher.load_device)
         try:
             if patch.request is not None or patch.mask is not None or not patch.preset.off:
-                check_frames(latent)
+                check_frames(latent, family is None or (isinstance(family, Family) and family.clips))
                 source, mask = _source(guider, noise, latent, denoise_mask)
                 edit, given = patch.request.edit if patch.request else None, mask
                 drawn = mask_on_latent(patch.mask, latent.shape) if given is None else None
@@ -261,7 +261,7 @@ def _make_run(
     if any(entry.get("area") or entry.get("set_area_to_bounds") for conds in guider.conds.values() for entry in conds):
         raise DenseRun(FEATURES["area"].text)
     network = network_of(guider.model_patcher)
-    grid = TokenGrid(source.latent.shape[-2], source.latent.shape[-1], family.patch_size(network))
+    grid = TokenGrid.of(source.latent, family.patch_size(network))
     texts, pads = text_lengths(guider.conds), family.padding(network)
 
     def unfit(count: int) -> bool:

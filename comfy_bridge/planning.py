@@ -37,8 +37,8 @@ class PlanRequest:
     """A HILO_PLAN: what HiLo Token Select found out from the picture in pixels."""
 
     settings: TokenSettings
-    edit: Tensor  # (rows, columns) bool, before dilation
-    detail: Tensor  # (rows, columns)
+    edit: Tensor  # ((T,) rows, columns) bool, before dilation
+    detail: Tensor  # ((T,) rows, columns)
     plan: TokenPlan  # as shown in the preview
     downsampled: dict[int, Tensor] = field(default_factory=dict)  # latents of the downsampled picture, by factor
     preset: Preset | None = None  # whose schedule and bias the run takes; None: those of the patch
@@ -57,8 +57,8 @@ def choose_plan(
 ) -> TokenPlan:
     """The plan of one run. Raises DenseRun with the reason, or HiLoError.
 
-    edit: (rows, columns) bool, as `edit_tokens` gives it. unfit: whether a strip must not have so many tokens. longest:
-    share of the dense tokens above which a strip is not worth its overhead.
+    edit: ((T,) rows, columns) bool, as `edit_tokens` gives it. unfit: whether a strip must not have so many tokens.
+    longest: share of the dense tokens above which a strip is not worth its overhead.
     """
     if not bool(edit.any()):
         raise DenseRun("nothing is painted yet")
@@ -98,26 +98,24 @@ def said(plan: TokenPlan, speedup: float, shape: ModelShape) -> TokenPlan:
 
 
 def edit_tokens(mask: Tensor | None, grid: TokenGrid, request: PlanRequest | None) -> Tensor:
-    """(rows, columns) bool: tokens that may change. mask: the denoise mask, prepared to the latent's size."""
-    edit = torch.zeros(grid.height, grid.width, dtype=torch.bool)
+    """((T,) rows, columns) bool: tokens that may change. mask: the denoise mask, prepared to the latent's size."""
+    edit = torch.zeros(grid.shape, dtype=torch.bool)
     if request is not None:
         if request.edit.shape != edit.shape:
-            rows, columns = request.edit.shape
+            plan, latent = ("x".join(map(str, reversed(shape))) for shape in (request.edit.shape, grid.shape))
             raise DenseRun(
                 Said(
-                    "the plan is for {}x{} tokens, but the latent has {}x{}: give HiLo Token Select the picture that "
+                    "the plan is for {} tokens, but the latent has {}: give HiLo Token Select the picture that "
                     "goes to this sampler",
-                    columns,
-                    rows,
-                    grid.width,
-                    grid.height,
+                    plan,
+                    latent,
                 )
             )
         edit |= request.edit
     if mask is not None:
         if not all_finite(mask):
             raise HiLoError("The noise mask has NaN or infinite values. Check the node that made it.")
-        pixels = is_edited(mask.reshape(-1, *mask.shape[-2:]))
+        pixels = is_edited(flat(mask).flatten(0, 1))
         edit |= mask_to_tokens(pixels.float(), grid.height, grid.width, grid.patch)
     return edit
 

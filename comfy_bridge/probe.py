@@ -8,6 +8,7 @@ have, nor which attentions see text alone. Each model and kind of conditioning i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +17,19 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ..hilo_core.grid import grid_shape
 from ..hilo_core.words import Said
 from .attention import Attention
-from .call import CARRIED, OURS, OVERRIDE, Call, on_grid, shape_of
+from .call import CARRIED, OURS, OVERRIDE, Call, flat, on_grid, shape_of
 from .features import FEATURES
 from .masked import overriding
 from .neighbours import uncompiled
+from .parts import CONST, TARGET, Part, Size, filled, grids
 from .positions import eagerly, recording, rows_of
 from .reasons import FOREIGN_FAILURES, DenseRun, out_of_memory
 
 ROWS, COLUMNS = 5, 6  # of the tiny target; a reference has 3 rows and a number of columns of its own
-TARGET, CONST, PAD = -1, -2, -3  # kinds of a part; 0, 1, ...: a reference by its number
+FRAMES = 2  # of the tiny target, where the target is a clip
 
 ASKED_NOTHING = (
     "this model asked HiLo-Token for no positions: it is a second model that needs a HiLo Model Patch of its own, or "
@@ -34,8 +37,6 @@ ASKED_NOTHING = (
 )
 
 _MIXED = "image tokens cannot be told from others in this model's attention"
-
-Part = tuple[int, int]  # (kind, length in the tiny picture)
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,18 @@ def _kind(call: Call) -> Any:
     inputs = {name: value for name, value in call.kwargs.items() if name != "ref_latents"}
     references = len(call.kwargs.get("ref_latents") or ())
     named = tuple((name, kind(value)) for name, value in sorted(inputs.items()))
-    return call.x.ndim, call.x.dtype, call.x.device, kind(call.context), kind(call.concat), named, references
+    x = (call.x.ndim, _frames(call.x), call.x.dtype, call.x.device)
+    return x, kind(call.context), kind(call.concat), named, references
+
+
+def _frames(latent: Tensor) -> int:
+    """Frames of the tiny picture that stands for a latent."""
+    return 1 if flat(latent).ndim == 4 else FRAMES
 
 
 def _probe(model: Any, form: Form, call: Call) -> Probe:
-    sizes = [(ROWS, COLUMNS), *((3, 4 + i) for i in range(len(call.kwargs.get("ref_latents") or ())))]
+    references = len(call.kwargs.get("ref_latents") or ())
+    sizes = [(_frames(call.x), ROWS, COLUMNS), *((1, 3, 4 + i) for i in range(references))]
     seen: list[Tensor] = []  # of each attention, where keys differ between the pictures
     asked_for: list[Attention] = []
     tiny = _tiny_call(call, form.patch, sizes)
@@ -110,7 +118,7 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
             Said("the model fails on a tiny picture ({})", f"{type(error).__name__}: {str(error)[:80]}")
         ) from error
     attentions = _attentions(seen, sizes, form.pads)
-    asks = tuple(_rows(p, attentions) if form.table else _grids(p, sizes, form.pads) for p in asked)
+    asks = tuple(_rows(p, attentions) if form.table else grids(p, sizes, form.pads) for p in asked)
     if not any(_sees_target(parts) for parts in asks):
         raise DenseRun(ASKED_NOTHING)
     first = next((a for a, parts in zip(asked_for, attentions, strict=True) if _sees_target(parts)), None)
@@ -120,7 +128,7 @@ def _probe(model: Any, form: Form, call: Call) -> Probe:
 
 
 def _sees_target(parts: tuple[Part, ...]) -> bool:
-    return (TARGET, ROWS * COLUMNS) in parts
+    return any(kind == TARGET for kind, _ in parts)
 
 
 def _zeros(q: Tensor, k: Tensor, v: Tensor, heads: int, kw: dict[str, Any]) -> Tensor:
@@ -139,19 +147,23 @@ def _zeros(q: Tensor, k: Tensor, v: Tensor, heads: int, kw: dict[str, Any]) -> T
     )
 
 
-def _tiny_call(call: Call, patch: int, sizes: Sequence[tuple[int, int]]) -> Call:
-    """Batch: as it is; the target's tokens all changed; its second token; its second row's first; each reference."""
-    references = len(sizes) - 1
-    batch = 4 + references
+def _tiny_call(call: Call, patch: int, sizes: Sequence[Size]) -> Call:
+    """Batch: as it is; the target's tokens all changed; its second token; its second row's first; each reference; in a
+    clip the second frame's first."""
+    references, frames = len(sizes) - 1, sizes[0][0]
+    batch = 4 + references + (frames > 1)
     noise = torch.Generator().manual_seed(0)
 
-    def made(like: Tensor, size: tuple[int, int]) -> Tensor:
-        shape = (1, *like.shape[1:-2], size[0] * patch, size[1] * patch)
+    def made(like: Tensor, size: Size) -> Tensor:
+        axes = grid_shape(size[0], size[1] * patch, size[2] * patch)
+        shape = (1, *like.shape[1 : -len(axes)], *axes)
         return torch.randn(shape, generator=noise).to(like.device, like.dtype).repeat(batch, *[1] * (like.ndim - 1))
 
     def widen(value: Any) -> Any:
         if isinstance(value, Tensor):
             if on_grid(value, call.x):
+                if frames > 1:
+                    value = value[..., :frames, :, :]
                 value = value[..., :1, :1].expand(*value.shape[:-2], ROWS * patch, COLUMNS * patch)
             if value.ndim and value.shape[0] in (1, call.x.shape[0]):
                 value = value[:1].expand(batch, *[-1] * (value.ndim - 1))
@@ -160,8 +172,11 @@ def _tiny_call(call: Call, patch: int, sizes: Sequence[tuple[int, int]]) -> Call
 
     x = made(call.x, sizes[0])
     x[1] += 1
-    x[2, ..., :patch, patch : 2 * patch] += 1
-    x[3, ..., patch : 2 * patch, :patch] += 1
+    first = x[:, :, 0] if frames > 1 else x  # the tokens of the first frame
+    first[2, ..., :patch, patch : 2 * patch] += 1
+    first[3, ..., patch : 2 * patch, :patch] += 1
+    if frames > 1:
+        x[-1, :, 1, :patch, :patch] += 1
     kwargs = {name: widen(value) for name, value in call.kwargs.items() if name != "ref_latents"}
     if references:
         latents = [made(z.to(call.x.device), s) for z, s in zip(call.kwargs["ref_latents"], sizes[1:], strict=True)]
@@ -183,17 +198,15 @@ def _changes(keys: Tensor, batch: int) -> Tensor:
     return (items[1:] - items[:1]).abs().amax(-1).float()
 
 
-def _attentions(
-    seen: list[Tensor], sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]
-) -> list[tuple[Part, ...]]:
+def _attentions(seen: list[Tensor], sizes: Sequence[Size], pads: Callable[[int], int]) -> list[tuple[Part, ...]]:
     """Parts of the keys of each attention, from its changes. DenseRun where tokens have mixed or are out of order."""
     if not seen:
         return []
     found = torch.cat([changes.flatten() for changes in seen]).cpu().split([changes.numel() for changes in seen])
     known: dict[Any, tuple[Part, ...] | None] = {}
     parts: list[tuple[Part, ...]] = []
-    for there, flat in zip(seen, found, strict=True):
-        changes = flat.reshape(there.shape)
+    for there, line in zip(seen, found, strict=True):
+        changes = line.reshape(there.shape)
         hit = changes > 0.01 * changes.amax(-1, keepdim=True).clamp_min(1e-6)
         key = there.shape, hit.numpy().tobytes()
         if key not in known:
@@ -204,47 +217,29 @@ def _attentions(
     return parts
 
 
-def _parts(hit: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...] | None:
+def _parts(hit: Tensor, sizes: Sequence[Size], pads: Callable[[int], int]) -> tuple[Part, ...] | None:
     """Parts of one attention's keys, of which (batch - 1, L) differ from the first picture's; None where tokens have
     mixed or are out of order."""
     found: list[tuple[int, int, int]] = []  # (start, kind, length)
     for kind, row in ((TARGET, 0), *((i, 3 + i) for i in range(len(sizes) - 1))):
         at = hit[row].nonzero()[:, 0].tolist()
-        count = sizes[kind + 1][0] * sizes[kind + 1][1]
+        count = math.prod(sizes[kind + 1])
         if at and at != list(range(at[0], at[0] + count)):
             return None
         if at:
             found.append((at[0], kind, count))
     starts = {kind: start for start, kind, _ in found}
-    for row, place in ((1, 1), (2, COLUMNS)):
+    places = [(1, 1), (2, COLUMNS), *([(len(hit) - 1, ROWS * COLUMNS)] if sizes[0][0] > 1 else [])]
+    for row, place in places:
         at = hit[row].nonzero()[:, 0].tolist()
         if at != ([starts[TARGET] + place] if TARGET in starts else []):
             return None
-    return _filled(sorted(found), hit.shape[1], pads)
+    return filled(sorted(found), hit.shape[1], pads)
 
 
 def _text_alone(changes: Tensor) -> tuple[Part, ...] | None:
     """Parts of an attention that takes each item apart, of changes (batch - 1, n, L); None where a picture is in it."""
     return None if bool(changes.max() > 1e-6) else ((CONST, changes.shape[2]),)
-
-
-def _filled(found: list[tuple[int, int, int]], length: int, pads: Callable[[int], int]) -> tuple[Part, ...] | None:
-    """The parts with what lies between: pads behind the target, else tokens that no picture changes."""
-    parts: list[Part] = []
-    at = 0
-    for start, kind, count in [*found, (length, CONST, 0)]:
-        if start < at:
-            return None
-        gap = start - at
-        if parts and parts[-1][0] == TARGET and (pad := pads(parts[-1][1])):
-            if pad > gap:
-                return None
-            parts.append((PAD, pad))
-            gap -= pad
-        parts += [(CONST, gap)] if gap else []
-        parts += [(kind, count)] if count else []
-        at = start + count
-    return tuple(parts)
 
 
 def _rows(table: Tensor, attentions: list[tuple[Part, ...]]) -> tuple[Part, ...]:
@@ -256,37 +251,3 @@ def _rows(table: Tensor, attentions: list[tuple[Part, ...]]) -> tuple[Part, ...]
     if len(found) != 1:
         raise DenseRun("this model's positions cannot be told apart")
     return found[0]
-
-
-def _grids(ids: Tensor, sizes: Sequence[tuple[int, int]], pads: Callable[[int], int]) -> tuple[Part, ...]:
-    """Parts of one sequence of positions (B or 1, L, axes): where they form a grid of the picture's, or of a
-    reference's, size."""
-    found: list[list[tuple[int, int, int]]] = [[]]  # ways to lay the pictures side by side
-    for kind, (rows, columns) in enumerate(sizes, start=TARGET):
-        count = rows * columns
-        places = _grid_places(ids[0].double().cpu(), rows, columns)
-        if places:
-            found = [[*way, (p, kind, count)] for way in found for p in places if _apart(p, count, way)]
-    if len(found) != 1 or (parts := _filled(sorted(found[0]), ids.shape[1], pads)) is None:
-        raise DenseRun("this model's positions cannot be told apart")
-    return parts
-
-
-def _apart(start: int, count: int, others: list[tuple[int, int, int]]) -> bool:
-    return all(start + count <= other or other + length <= start for other, _, length in others)
-
-
-def _grid_places(ids: Tensor, rows: int, columns: int) -> list[int]:
-    """Where (L, axes) holds rows x columns positions with one step to the right and another, not parallel one, down."""
-    if len(ids) < rows * columns:
-        return []
-    windows = ids.unfold(0, rows * columns, 1).transpose(1, 2)  # (places, rows * columns, axes)
-    start, right, down = windows[:, 0], windows[:, 1] - windows[:, 0], windows[:, columns] - windows[:, 0]
-    y, x = (
-        torch.arange(rows).repeat_interleave(columns)[None, :, None],
-        torch.arange(columns).repeat(rows)[None, :, None],
-    )
-    regular = (windows - (start[:, None] + y * down[:, None] + x * right[:, None])).abs().amax((1, 2)) < 1e-2
-    lengths, dot = right.norm(dim=1) * down.norm(dim=1), (right * down).sum(1).abs()
-    places: list[int] = (regular & (lengths - dot > 1e-3 * lengths) & (lengths > 0)).nonzero()[:, 0].tolist()
-    return places

@@ -25,7 +25,7 @@ TEXT_INPUTS = ("encoder_hidden_states_llama3",)
 
 def refuse(call: Call, network: Any, family: Family, grid: TokenGrid, batch: int) -> None:
     """DenseRun for whatever assumes the full grid and is not handled. batch: pictures of the run."""
-    if flat(call.x).shape[-2:] != (grid.latent_height, grid.latent_width):
+    if flat(call.x).shape[2:] != grid.latent_shape:
         raise DenseRun(FEATURES["tiles"].text)
     if call.options.get("context_window") is not None:
         raise DenseRun(FEATURES["context_windows"].text)  # a window over the batch leaves the size as it is

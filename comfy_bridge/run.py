@@ -255,7 +255,7 @@ class Run:
         if name == "ref_latents" and value:
             return codec.references(value, x, turn, layout.source)
         if name == "denoise_mask":
-            return codec.level_mask(value, x)
+            return codec.level_mask(value, x, turn)
         return codec.squeeze(value, x, turn)
 
     def _layout_or_reason(self, model: Any, call: Call, turn: int) -> Layout | None:

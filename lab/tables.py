@@ -71,6 +71,7 @@ def families() -> str:
     for f in FAMILIES:
         compressed = "picture and references" if f.references else "picture"
         compressed = "picture; references stay whole" if f.prefix else compressed
+        compressed = "picture and clip" if f.clips else compressed
         run = [
             name + ("" if h["proof"] == "whole host" else " (class alone)")
             for name, h in hosts.items()

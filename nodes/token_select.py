@@ -20,7 +20,7 @@ from .common import CATEGORY, PRESET_TOOLTIP, HiLoPlan, advanced, schema
 from .inputs import check_model, check_painted, checked, same_size
 from .preview.sources import ASSUMED, remember
 from .settings import AS_PRESET, CHOICES, CONTEXTS, token_settings
-from .tokens import TokenSize, details
+from .tokens import TokenSize, details, first_picture
 
 
 class HiLoTokenSelect(io.ComfyNode):
@@ -36,8 +36,8 @@ class HiLoTokenSelect(io.ComfyNode):
             description="Decides from the picture which tokens the model sees, and shows them before sampling.",
             search_aliases=["mask tokens", "token map", "masked edit", "inpaint preview", "speed up"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture that goes to the sampler, at its size."),
-                io.Mask.Input("mask", tooltip="What is to be generated, of the picture's size."),
+                io.Image.Input("image", tooltip="The picture that goes to the sampler, at its size; of a video model, the frames of a clip."),
+                io.Mask.Input("mask", tooltip="What is to be generated, of the picture's size: one mask, or one for each frame of a clip."),
                 io.Combo.Input("preset", options=[*CHOICES, AUTO], default="balanced", tooltip=PRESET_TOOLTIP),
                 io.Float.Input(
                     "speedup", default=0.0, min=0.0, max=20.0, step=0.1,
@@ -62,7 +62,7 @@ class HiLoTokenSelect(io.ComfyNode):
             ],
             outputs=[
                 HiLoPlan.Output("plan", display_name="plan", tooltip="For HiLo Model Patch."),
-                io.Image.Output("map", display_name="map", tooltip="The tokens over the picture."),
+                io.Image.Output("map", display_name="map", tooltip="The tokens over the picture; of a clip, over the first of each latent frame's pictures."),
                 io.String.Output("text", display_name="text", tooltip="The tokens in numbers."),
             ],
         )  # fmt: skip
@@ -95,25 +95,26 @@ class HiLoTokenSelect(io.ComfyNode):
             family = find_family(base.diffusion_model)
             shape, name = ModelShape(family.hidden(base.diffusion_model)), family.name
         size = TokenSize.of(family, base)
-        edit, whole = size.edit(mask), size.whole(image)
-        rows, columns = edit.shape
+        edit, whole = size.edit(mask, size.frames(len(image))), size.whole(image)
         choice = comparisons.decide(known, setting_of(edit)) if preset == AUTO else None
         preset = preset if choice is None else choice.preset or DEFAULT
         settings = token_settings(preset, margin, detail, context, budget, size.pixels)
-        settings = with_speedup(settings, speedup, shape, rows * columns)
-        found = details(whole, rows, columns)
+        settings = with_speedup(settings, speedup, shape, edit.numel())
+        found = details(whole, edit.shape)
         plan = said(make_plan(edit, found, settings), speedup, shape)
         text = "\n".join([describe(plan, shape), *([choice.reason] if choice else [])])
         request = PlanRequest(settings, edit, found, plan, preset=PRESETS[preset], speedup=speedup, choice=choice)
         key = remember(image, edit, shape, name, size, found, known)
-        return io.NodeOutput(
-            request, _drawn(image[0], whole[0], plan, size), text, ui={"text": (text,), "hilo_key": (key,)}
-        )
+        return io.NodeOutput(request, _drawn(image, whole, plan, size), text, ui={"text": (text,), "hilo_key": (key,)})
 
 
 def _drawn(image: Tensor, whole: Tensor, plan: TokenPlan, size: TokenSize) -> Tensor:
-    """(1, H, W, 3): the tokens over the part of the picture that the latent holds."""
-    y, x = size.inside(*image.shape[:2])
-    picture = image.float().cpu().clone()
-    picture[y, x] = token_map(whole, plan)[: y.stop - y.start, : x.stop - x.start]
-    return picture[None]
+    """(T, H, W, 3): the tokens over the part of the picture that the latent holds; a clip's over the first of each latent
+    frame's."""
+    y, x = size.inside(*image.shape[1:3])
+    chosen = [first_picture(frame) for frame in range(plan.frames)]
+    pictures = image[chosen].float().cpu()
+    for frame, picture in enumerate(pictures):
+        drawn = token_map(whole[chosen[frame]], plan, frame=frame)
+        picture[y, x] = drawn[: y.stop - y.start, : x.stop - x.start]
+    return pictures

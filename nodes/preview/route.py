@@ -91,7 +91,8 @@ def preview(asked: dict[str, Any], schema: io.Schema) -> dict[str, Any]:
     settings = token_settings(**values, pixels=source.tokens.pixels)
     settings = with_speedup(settings, speedup, source.shape, source.edit.numel())
     plan = said(make_plan(source.edit, source.light, settings), speedup, source.shape)
-    kinds, names = kind_map(plan)
+    found, names = kind_map(plan)
+    kinds = found.reshape(-1, plan.rows, plan.columns)[source.frame]
     return {
         "rows": plan.rows,
         "columns": plan.columns,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...hilo_core.cost import ModelShape
 from ...hilo_core.mask import is_edited
-from ..tokens import TokenSize, details
+from ..tokens import TokenSize, details, first_picture
 from .steps import CHANNELS, MOST_PIXELS, Steps, files
 
 MOST_BYTES = 100_000_000  # of a file
@@ -42,14 +42,19 @@ class Hint(Exception):
 class Source:
     """One picture with its mask, reduced to what a map needs: a few bytes for each token, no pixels but a thumbnail's."""
 
-    light: Tensor  # (rows, columns): detail of the brightness in each token
-    edit: Tensor  # (rows, columns) bool
+    light: Tensor  # ((T,) rows, columns): detail of the brightness in each token
+    edit: Tensor  # ((T,) rows, columns) bool
     size: tuple[int, int]  # width and height, in px, of what the latent holds of the picture
     thumbnail: str  # of the same, JPEG, base64
     tokens: TokenSize = field(default_factory=TokenSize)
     shape: ModelShape = field(default_factory=ModelShape)
     family: str = ASSUMED  # whose shape it is
     model: str = ""  # its identity, where a run has told it
+
+    @property
+    def frame(self) -> int:
+        """The latent frame that is shown."""
+        return shown_frame(self.edit)
 
     @property
     def nbytes(self) -> int:
@@ -93,7 +98,8 @@ def remember(
 ) -> str:
     """Keep of an executed picture what its map needs; returns the key that the front end asks with.
 
-    image: (B, H, W, 3) in 0..1. light: its `details`, if they are known. model: the identity of the model.
+    image: (B, H, W, 3) in 0..1; of a clip the latent frame with most of the edit is shown. light: its `details`, if they
+    are known. model: the identity of the model.
     """
     key = secrets.token_hex(8)
     _recent.keep(key, _source(image, edit, tokens or TokenSize(), shape, family, light, model))
@@ -110,10 +116,21 @@ def _source(
     model: str = "",
 ) -> Source:
     y, x = tokens.inside(*image.shape[1:3])
-    picture = Image.fromarray((image[0, y, x, :3].detach().cpu().float() * 255).round().clamp(0, 255).byte().numpy())
+    picture = Image.fromarray(
+        (image[first_picture(shown_frame(edit)), y, x, :3].detach().cpu().float() * 255)
+        .round()
+        .clamp(0, 255)
+        .byte()
+        .numpy()
+    )
     if light is None:
-        light = details(tokens.whole(image[..., :3]), *edit.shape)
+        light = details(tokens.whole(image[..., :3]), edit.shape)
     return Source(light, edit, picture.size, _jpeg(picture), tokens, shape, family, model)
+
+
+def shown_frame(edit: Tensor) -> int:
+    """The latent frame of a clip that has most of the edit; 0 of a picture."""
+    return int(edit.flatten(-2).sum(-1).argmax())
 
 
 def remembered(key: str) -> Source:

@@ -58,17 +58,29 @@ class Case:
 
 
 def case(
-    small: Small, height: int = 20, width: int = 28, batch: int = 1, edit: tuple[int, int, int, int] = (4, 10, 6, 14)
+    small: Small,
+    height: int = 20,
+    width: int = 28,
+    batch: int = 1,
+    edit: tuple[int, int, int, int] = (4, 10, 6, 14),
+    frames: int = 1,
 ) -> Case:
-    """A random latent, a box mask (top, bottom, left, right in latent pixels), conditionings of two lengths."""
+    """A random latent, a box mask (top, bottom, left, right in latent pixels), conditionings of two lengths.
+
+    frames: of the latent, of a video model. The box of a clip moves to the right, and is not there in its first frame
+    nor in its last.
+    """
     torch.manual_seed(2)
-    frames = (1,) if small.video else ()
-    latent = torch.randn(batch, small.channels, *frames, height, width)
-    mask = torch.zeros(1, 1, height, width)
+    axes = (frames,) if small.video else ()
+    latent = torch.randn(batch, small.channels, *axes, height, width)
+    mask = torch.zeros(1, 1, *((frames,) if frames > 1 else ()), height, width)
     top, bottom, left, right = edit
-    mask[..., top:bottom, left:right] = 1
+    if frames == 1:
+        mask[..., top:bottom, left:right] = 1
+    for frame in range(1, frames - 1):
+        mask[:, :, frame, top:bottom, left + 2 * frame : right + 2 * frame] = 1
     conds = []
     for length in (7, 7):
         text, extras = small.cond(length)
-        conds.append([[text, dict(extras)]])
+        conds.append([[text, dict(extras) | small.inputs(latent)]])
     return Case(latent, mask, conds[0], conds[1], torch.randn_like(latent))

@@ -30,6 +30,7 @@ class Setting:
     batch: int = 1
     cfg: float = 1.0
     size: tuple[int, int] = (8, 10)
+    frames: int = 1
     odd: bool = False  # one latent pixel less than `size` in each direction, where the family's patch is 2
     references: tuple[tuple[int, int] | None, ...] = ()  # None: of the target's size
     method: str = ""  # of placing references, where it is not the model's own
@@ -113,14 +114,14 @@ def edit_of(setting: Setting) -> Case:
     less = int(setting.odd and p > 1 and not small.even)
     rows, columns = setting.size
     box = (rows // 4 * p, rows // 2 * p, columns // 3 * p, columns * 3 // 5 * p)
-    edit = case(small, rows * p - less, columns * p - less, batch=setting.batch, edit=box)
+    edit = case(small, rows * p - less, columns * p - less, setting.batch, box, setting.frames)
     if setting.scaled:  # a picture has neighbours that are alike
         coarse = F.avg_pool2d(edit.latent.flatten(1, edit.latent.ndim - 3), 4)
         edit.latent = F.interpolate(coarse, size=edit.latent.shape[-2:], mode="bicubic").reshape(edit.latent.shape)
     for conds, length in ((edit.positive, setting.text[0]), (edit.negative, setting.text[1])):
         torch.manual_seed(length)
         text, extras = small.cond(length)
-        conds[0] = [text, dict(extras)]
+        conds[0] = [text, dict(extras) | small.inputs(edit.latent)]
         if setting.references:
             conds[0][1]["reference_latents"] = _references(setting, edit.latent)
             if method := setting.method or small.method:

@@ -100,7 +100,7 @@ def _agreement(setting: Setting, seen: Strip, rows: list[Rows]) -> Agreement:
     kept, averaged, why = _kept(setting, seen, dense, twin)
     if why:
         return Agreement(why=why)
-    dense = dense._replace(x=averages.put(dense.x, averaged, patch)) if averaged else dense
+    dense = _with_averages(dense, averaged, patch) if averaged else dense
     totals = [token_rows(z, patch).shape[1] for z in dense.latents]
     counts = [len(k) for k in kept]
     logs, biased, seeing = _masses(seen.masks, rows, sum(counts))
@@ -108,8 +108,7 @@ def _agreement(setting: Setting, seen: Strip, rows: list[Rows]) -> Agreement:
     starts = [sum(totals[:i]) for i in range(len(totals))]
     full[torch.cat([k + s for k, s in zip(kept, starts, strict=True)])] = logs
     where = dense_rows(twin._apply_model, dense, patch)
-    rows_columns = dense.x.shape[-2] // patch, dense.x.shape[-1] // patch
-    with averages.moved(twin.diffusion_model, averaged, *rows_columns) as moved:
+    with averages.moved(twin.diffusion_model, averaged, averages.grid_of(dense.x, patch)) as moved:
         output, weights = _masked_dense(twin, dense, where, full)
     if averaged and not moved:
         return Agreement(why="the reference found nothing that computes positions")
@@ -128,6 +127,16 @@ def _agreement(setting: Setting, seen: Strip, rows: list[Rows]) -> Agreement:
         tuple(totals),
         tuple(counts),
     )
+
+
+def _with_averages(dense: Call, averaged: list[averages.Average], patch: int) -> Call:
+    """The dense call with averages in their holders' places."""
+
+    def beside(value: Tensor) -> Tensor:
+        return averages.put_beside(value, averaged, dense.x, patch)
+
+    kwargs = {name: value if name == "denoise_mask" else each(value, beside) for name, value in dense.kwargs.items()}
+    return dense._replace(x=averages.put(dense.x, averaged, patch), concat=each(dense.concat, beside), kwargs=kwargs)
 
 
 def _kept(setting: Setting, seen: Strip, dense: Call, twin: Any) -> tuple[list[Tensor], list[averages.Average], str]:

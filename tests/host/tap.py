@@ -49,9 +49,10 @@ def periodic(latent: Tensor, patch: int) -> Tensor:
 
 
 def token_rows(latent: Tensor, patch: int) -> Tensor:
-    """(B, C, [1,] H, W) -> (B, N, C * patch * patch), H and W multiples of the patch."""
-    flat = latent[:, :, 0] if latent.ndim == 5 else latent
-    return F.unfold(flat, patch, stride=patch).transpose(1, 2)
+    """(B, C, [T,] H, W) -> (B, N, C * patch * patch), frame by frame; H and W multiples of the patch."""
+    frames = latent.movedim(2, 1).flatten(0, 1) if latent.ndim == 5 else latent
+    rows = F.unfold(frames, patch, stride=patch).transpose(1, 2)
+    return rows.reshape(latent.shape[0], -1, rows.shape[-1])
 
 
 def probes(latents: Sequence[Tensor], patch: int) -> Iterator[list[Tensor]]:
@@ -69,9 +70,9 @@ def probes(latents: Sequence[Tensor], patch: int) -> Iterator[list[Tensor]]:
 
 
 def _pixels(tokens: Tensor, latent: Tensor, patch: int) -> Tensor:
-    """(N,) bool -> (H, W) of 0 and 1."""
+    """(N,) bool -> (T or 1, H, W) of 0 and 1."""
     rows, columns = latent.shape[-2] // patch, latent.shape[-1] // patch
-    grid = tokens.reshape(rows, columns).repeat_interleave(patch, 0).repeat_interleave(patch, 1)
+    grid = tokens.reshape(-1, rows, columns).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
     return grid.to(latent)
 
 

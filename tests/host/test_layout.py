@@ -8,7 +8,8 @@ import pytest
 import torch
 from hilo_token.comfy_bridge.attention import Attention
 from hilo_token.comfy_bridge.layout import Pictures, Segment, make_layout
-from hilo_token.comfy_bridge.probe import CONST, PAD, TARGET, Probe
+from hilo_token.comfy_bridge.parts import CONST, PAD, TARGET
+from hilo_token.comfy_bridge.probe import Probe
 from hilo_token.comfy_bridge.reasons import DenseRun
 from hilo_token.hilo_core.plan import TokenPlan, TokenSettings, make_plan
 

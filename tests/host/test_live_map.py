@@ -85,6 +85,8 @@ def test_the_model_tells_the_size(select, tokens):
     assert select.execute(image, mask, "balanced", 0.0, model=patcher(flux())).args[0].edit.shape == (21, 21)
 
     class Family:
+        clips = False
+
         def patch_size(self, network):
             return 1
 

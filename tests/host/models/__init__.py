@@ -22,9 +22,9 @@ from .newer import (
     qwen21,
     vace,
 )
-from .video import hunyuan, hunyuan_image, wan, wan22
+from .video import control_video, hunyuan, hunyuan15, hunyuan_image, start_image, wan, wan22, wan_i2v
 
-__all__ = ["SMALL", "Small", "flux", "flux2", "flux_unet", "hunyuan_image", "radiance", "text", "wan22"]
+__all__ = ["CLIPS", "SMALL", "Small", "flux", "flux2", "flux_unet", "hunyuan_image", "radiance", "text", "wan22"]
 
 _ALWAYS = (
     Small("FLUX.1", flux, 16, text, references=True, control=True),
@@ -63,3 +63,13 @@ _NEWER = {
 }
 
 SMALL = (*_ALWAYS, *(small for name, small in _NEWER.items() if hasattr(comfy.supported_models, name)))
+
+# models whose runs of several frames are compressed
+CLIPS = (
+    Small("Wan", wan, 16, text, video=True),
+    Small("Wan", wan_i2v, 16, text, video=True, inputs=start_image),
+    Small("Wan", wan22, 48, text, video=True, even=True, pixels=32),
+    Small("Wan VACE", vace, 16, text, video=True, even=True, inputs=control_video),
+    Small("HunyuanVideo", hunyuan, 16, text, video=True, even=True, control=True),
+    Small("HunyuanVideo", hunyuan15, 32, text, video=True, patch=1, inputs=start_image),
+)

@@ -27,6 +27,7 @@ class Small:
     patch: int = 2  # latent pixels per token side
     width: int = 128  # of the transformer
     pixels: int = 16  # of the picture, per token side
+    inputs: Callable[[torch.Tensor], dict] = lambda latent: {}  # further conditioning, of the latent's size
     control: bool = False  # takes ControlNet residuals of (B, N, width)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
