@@ -102,7 +102,7 @@ def families(checks: Checks) -> None:
     from tests.host.cases import case
 
     for name, small in checks.small.items():
-        model, size = checks.model(name), small.size(32, 40)
+        model, size = checks.model(name), small.allowed(32, 40)
         checks.same(name, model, case(small, *size))
         another = case(small, *size)
         for cond in (another.positive, another.negative):

@@ -44,7 +44,7 @@ def test_recognised(small, model):
 
 @pytest.mark.parametrize(("height", "width", "batch", "cfg"), [(20, 28, 1, 1.0), (21, 27, 2, 3.0)])
 def test_all_kept_is_dense(small, model, height, width, batch, cfg):
-    height, width = small.size(height, width)
+    height, width = small.allowed(height, width)
     edit = case(small, height, width, batch)
     dense = edit.sample(model, cfg=cfg)
     assert torch.isfinite(dense).all()
@@ -55,7 +55,7 @@ def test_all_kept_is_dense(small, model, height, width, batch, cfg):
 
 @pytest.mark.parametrize(("height", "width", "batch", "cfg"), [(32, 40, 1, 1.0), (33, 37, 2, 3.0)])
 def test_compressed_leaves_outside(small, model, run_log, height, width, batch, cfg):
-    height, width = small.size(height, width)
+    height, width = small.allowed(height, width)
     edit = case(small, height, width, batch)
     dense = edit.sample(model, cfg=cfg)
     out = edit.sample(patch_model(model, Patch(BALANCED)), cfg=cfg)
@@ -67,7 +67,7 @@ def test_compressed_leaves_outside(small, model, run_log, height, width, batch, 
 
 
 def test_bias_changes_only_compressed_runs(small, model):
-    edit = case(small, *small.size(32, 40))
+    edit = case(small, *small.allowed(32, 40))
     without = edit.sample(patch_model(model, Patch(replace(BALANCED, mass_bias=0.0))))
     with_bias = edit.sample(patch_model(model, Patch(BALANCED)))
     assert (without - with_bias).abs().max().item() > 0.0

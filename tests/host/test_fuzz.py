@@ -165,7 +165,7 @@ def _plan(edit, mask, settings_, patch):
 
 def _check(drawn):
     small, model = SMALL[drawn.model], network(drawn.model)
-    height, width = small.size(drawn.height, drawn.width)
+    height, width = small.allowed(drawn.height, drawn.width)
     edit = case(small, height, width, drawn.batch, edit=(0, 0, 0, 0))
     torch.manual_seed(drawn.seed)
     edit.mask = _mask(drawn, height, width)

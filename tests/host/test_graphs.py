@@ -36,7 +36,7 @@ def test_every_family(small, preset_, monkeypatch):
     reports = []
     model, edit, patch = (
         patcher(small.build()),
-        case(small, *small.size(48, 48), batch=2),
+        case(small, *small.allowed(48, 48), batch=2),
         Patch(preset_, on_report=reports.append),
     )
     want = eager(monkeypatch, model, edit, patch, steps=6, cfg=3.5)

@@ -33,7 +33,7 @@ def asked(monkeypatch):
 @pytest.mark.parametrize("small", SMALL, ids=lambda s: s.build.__name__)
 def test_room_for_a_strip(small, asked):
     """As much less as there are fewer tokens, and again for each run."""
-    model, edit, reports = patcher(small.build()), case(small, *small.size(64, 64)), []
+    model, edit, reports = patcher(small.build()), case(small, *small.allowed(64, 64)), []
     patched = patch_model(model, Patch(preset("balanced"), on_report=reports.append))
     for one in (model, patched, patched, model):
         edit.sample(one, steps=1)

@@ -99,7 +99,7 @@ def more(compressed, dense):
 def test_few_operations_beside_the_model(small, preset_):
     """Two gathers and a sum; averages are noised and joined on besides. Nothing waits, nothing is converted. Beside a
     dense call whose attention has a mask as well, for which some of the host's own code copies keys and values."""
-    model, edit = patcher(small.build()), case(small, *small.size(48, 48))
+    model, edit = patcher(small.build()), case(small, *small.allowed(48, 48))
     (dense, _), *_ = calls(masked(model), edit, steps=1)
     reports, more_pictures = [], 12 * (small.build.__name__ == "vace")  # its own input on the picture's grid
     counted = calls(patch_model(model, Patch(preset_, on_report=reports.append)), edit)[1:]

@@ -30,7 +30,7 @@ class Small:
     inputs: Callable[[torch.Tensor], dict] = lambda latent: {}  # further conditioning, of the latent's size
     control: bool = False  # takes ControlNet residuals of (B, N, width)
 
-    def size(self, height: int, width: int) -> tuple[int, int]:
+    def allowed(self, height: int, width: int) -> tuple[int, int]:
         """Latent pixels of a picture, given for patches of two; the next smaller ones that the dense model takes."""
         height, width = height * self.patch // 2, width * self.patch // 2
         return (height // 2 * 2, width // 2 * 2) if self.even else (height, width)
