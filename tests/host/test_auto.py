@@ -9,7 +9,7 @@ import comfy.sample
 import folder_paths
 import pytest
 import torch
-from hilo_token.comfy_bridge import known
+from hilo_token.comfy_bridge import auto, known
 from hilo_token.comfy_bridge.known import Comparisons, comparisons, identity
 from hilo_token.hilo_core.auto import Setting, Trial
 from PIL import Image
@@ -76,7 +76,7 @@ def test_dense_where_every_preset_has_failed(folder, nodes, run_log):
 
 def test_dense_where_a_strip_was_measured_as_no_faster(folder, nodes, run_log, monkeypatch):
     model = patcher(flux())
-    monkeypatch.setattr("hilo_token.comfy_bridge.auto.gain_of", lambda *_: 0.9)
+    monkeypatch.setattr(auto, "gain_of", lambda *_: 0.9)
     _, line = run(nodes, model, run_log)
     assert "dense run: auto stays with dense: a step of" in line and "0.90 times as fast" in line
     case(SMALL[0], 24, 32, edit=EDIT).sample(nodes.patch.execute(model, "balanced").args[0])
