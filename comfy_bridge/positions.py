@@ -134,10 +134,38 @@ def recording(wanted: int | None = None) -> Iterator[list[Tensor]]:
         _calls.recorded = _calls.wanted = None
 
 
-def eagerly() -> contextlib.AbstractContextManager[Any]:
+class _Eager:
+    """torch's stance, which is of the whole process: the first of several threads sets it, the last one takes it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._stance = threading.Lock(), 0, contextlib.ExitStack()
+
+    def enter(self) -> None:
+        """One more thread."""
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1 and hasattr(torch.compiler, "set_stance"):  # torch 2.6
+                self._stance.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def leave(self) -> None:
+        """One less."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._stance.close()
+
+
+_eager = _Eager()
+
+
+@contextlib.contextmanager
+def eagerly() -> Iterator[None]:
     """A compiled model runs eagerly within, where it is left on its way or its calls are looked at."""
-    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
-    return stance("force_eager") if stance else contextlib.nullcontext()
+    _eager.enter()
+    try:
+        yield
+    finally:
+        _eager.leave()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tools.host import folder
 from tools.make_workflows import WORKFLOWS
+from tools.thumbnails import WIDE
 
 PICTURES = "/api/workflow_templates/hilo-token"
 SELECT = "app.graph._nodes.find((n) => n.type === 'HiLoTokenSelect')"
@@ -233,6 +234,6 @@ def test_templates_are_listed_with_thumbnails(page, server, shot):
     page.get_by_role("dialog").get_by_text("FLUX.1 Fill - compare with normal speed", exact=True).wait_for(
         timeout=20_000
     )
-    drawn = "[...document.querySelectorAll('[role=dialog] img')].filter((i) => i.naturalWidth === 640).length"
-    page.wait_for_function(f"{drawn} >= 4", timeout=20_000)  # thumbnails are 640 px wide
+    drawn = f"[...document.querySelectorAll('[role=dialog] img')].filter((i) => i.naturalWidth === {WIDE}).length"
+    page.wait_for_function(f"{drawn} >= 4", timeout=20_000)
     shot("templates")

@@ -10,6 +10,7 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from hilo_token.comfy_bridge.patch import Patch, patch_model
+from hilo_token.comfy_bridge.positions import eagerly
 from hilo_token.hilo_core.schedule import Schedule
 
 from .cases import case, patcher
@@ -55,6 +56,20 @@ def test_compiled_steps_do_not_recompile(graphs):
     both = graphs() - alone
     edit.sample(patched, steps=8)
     assert 0 < alone < both <= 2 * alone and graphs() - alone == both
+
+
+def test_trials_of_two_threads_that_overlap_leave_compiling_on(graphs):
+    """The first to come is the first to go: torch's stance is of the whole process."""
+    one, other = eagerly(), eagerly()
+    one.__enter__()
+    other.__enter__()
+    twice = torch.compile(lambda x: 2 * x, backend="eager")
+    for trial in (one, other):
+        twice(torch.ones(1))
+        assert graphs() == 0
+        trial.__exit__(None, None, None)
+    twice(torch.ones(1))
+    assert graphs() == 1
 
 
 def test_inductor(graphs):
