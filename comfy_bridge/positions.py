@@ -135,7 +135,7 @@ def recording(wanted: int | None = None) -> Iterator[list[Tensor]]:
 
 
 class _Eager:
-    """torch's stance, which is of the whole process: the first of several threads sets it, the last one takes it back."""
+    """torch's stance, one for the whole process: the first of several threads sets it, the last one takes it back."""
 
     def __init__(self) -> None:
         self._lock, self._inside, self._stance = threading.Lock(), 0, contextlib.ExitStack()
