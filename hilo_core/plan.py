@@ -201,10 +201,11 @@ class _Candidates:
 def _priority(detail: Tensor, distance: Tensor, nearness: float) -> Tensor:
     """Weighted geometric mean of relative detail and of a nearness that halves every 8 tokens, both 0..1.
 
-    Equals are told apart by their detail, never by their place, so that a mirrored picture gets the mirrored plan.
+    Equals are told apart by their detail, never by their place, so that a mirrored picture gets the mirrored plan. In
+    double precision: float32 has but some ten steps for that between equals.
     """
-    relative = detail / detail.max().clamp_min(1e-12)
-    near = 1 / (1 + distance / 8)
+    relative = detail.double() / detail.max().clamp_min(1e-12)
+    near = 1 / (1 + distance.double() / 8)
     return relative ** (1 - nearness) * near**nearness + 1e-6 * relative
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hilo_core.cost import ModelShape
@@ -81,6 +81,7 @@ def test_every_plan(size, chosen, seed):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 5), st.integers(1, 5), token_settings, st.integers(0, 10**6))
+@example(5, 4, TokenSettings(dilation=0.0, nearness=1.0, levels=LEVELS["pyramid"], budget=300), 1333)
 def test_flip(rows, columns, chosen, seed):
     """On grids that whole cells tile, a mirrored scene gives the mirrored plan."""
     chosen = replace(chosen, native=False, multiple=1, dilation_relative=False)

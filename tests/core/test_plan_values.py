@@ -27,7 +27,7 @@ def test_priority_is_the_weighted_geometric_mean(nearness):
     relative, near = detail / 4, torch.tensor([1 / 2, 1.0, 1 / 4, 1 / 2])  # halves at 8 tokens
     wanted = relative ** (1 - nearness) * near**nearness
     found = _priority(detail, distance, nearness)
-    assert torch.allclose(found, wanted, atol=2e-6)
+    assert torch.allclose(found, wanted.double(), atol=2e-6)
     assert found[3] > found[0], "detail tells equals apart"
     assert _priority(torch.zeros(4), distance, 1.0).isfinite().all()
 
